@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Passes all tests, installing what they need on Debian: the README's test
+# command. Says plainly what it skipped and why, and ends with
+# "N passed, N failed, N skipped" over its steps.
+#
+#   test/all.sh            everything
+#   test/all.sh STEP…      only these steps (names as printed)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export GOFLAGS="${GOFLAGS:-} -trimpath"
+only=("$@")
+passed=0 failed=0 skipped=0
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+
+wanted() {
+	[ ${#only[@]} -eq 0 ] && return 0
+	local s
+	for s in "${only[@]}"; do [ "$s" = "$1" ] && return 0; done
+	return 1
+}
+
+# step NAME COMMAND…: runs a step; exit 77 of the command is a skip.
+step() {
+	local name=$1
+	shift
+	wanted "$name" || return 0
+	local began=$SECONDS
+	echo "── $name"
+	"$@"
+	local code=$?
+	case $code in
+	0) passed=$((passed + 1)) && echo "   ok    $name ($((SECONDS - began)) s)" ;;
+	77) skipped=$((skipped + 1)) && echo "   skip  $name" ;;
+	*) failed=$((failed + 1)) && echo "   FAIL  $name (exit $code, $((SECONDS - began)) s)" ;;
+	esac
+}
+
+formatted() {
+	local files
+	files=$(git ls-files '*.go' | xargs gofmt -l) || return 1
+	[ -z "$files" ] || {
+		echo "not formatted (run gofmt -w):"
+		echo "$files"
+		return 1
+	}
+}
+
+# The vulnerability database needs the network: unreachable is a skip, a finding is a failure.
+vulnerabilities() {
+	local out
+	out=$(timeout 300 go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... 2>&1)
+	local code=$?
+	if [ $code -ne 0 ] && grep -qiE 'vuln\.go\.dev|dial tcp|no such host|403|fetching vulnerabilities' <<<"$out"; then
+		echo "   the vulnerability database cannot be reached from here"
+		return 77
+	fi
+	[ $code -eq 0 ] || echo "$out"
+	return $code
+}
+
+# Another implementation: Node and @noble/post-quantum.
+peers() {
+	command -v node >/dev/null || { echo "   Node 20 or later is not installed"; return 77; }
+	(cd test/peers && npm ci --silent --no-progress) || return 1
+}
+
+step format formatted
+step modules go mod verify
+step vet go vet ./...
+step vet-tiny go vet -tags tiny ./...
+step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+step vulnerabilities vulnerabilities
+step build env CGO_ENABLED=0 go build -o "$bin/robotorq" ./cmd/robotorq
+step peers peers
+export ROBOTORQ_TEST_PEERS=1
+step test go test ./...
+step test-tiny go test -tags tiny ./archive/... ./proof/... ./torq/...
+step race go test -race -short ./bus/... ./store/... ./digger/... ./refinery/... ./mint/... ./vault/... ./trust/... ./robot/... ./api/... ./node/...
+step whole-system go test -count=1 -timeout 40m -tags whole ./test/...
+
+echo
+echo "steps: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
