@@ -1,0 +1,256 @@
+// Package web is the face of the reserve: pages for people, drawn on the
+// server (specification: interface.md, "HTTP").
+//
+// Everything is embedded in the binary and nothing is fetched from elsewhere:
+// no script, style or font of another origin, no inline script or style (the
+// content security policy forbids both), no cookie. Pages are whole without
+// JavaScript; one small script adds what moves and shows times where the
+// reader is. Charts are SVG drawn here, each with its table.
+//
+// It trusts the reader that the node hands in, escapes what it shows
+// (html/template), and checks the trees of a unit of ore once more itself.
+// It keeps nothing.
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/klauspost/compress/gzip"
+
+	"robotorq.org/reserve/api"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed assets
+var assetFiles embed.FS
+
+// contentPolicy allows what the pages are made of and nothing else.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// Options is what the node hands in; all but Log and Version are required.
+type Options struct {
+	Reader api.Reader
+	// Overview is [api.Server.Overview], which does not ask the reader more
+	// often than once a second.
+	Overview func(context.Context) (api.Overview, error)
+	OpenAPI  *huma.OpenAPI
+	Clock    api.Clock
+	Log      *slog.Logger
+	Version  string
+}
+
+// Site serves the pages. It is an http.Handler for every path that the API
+// does not serve.
+type Site struct {
+	options Options
+	pages   map[string]*template.Template
+	assets  string // "/assets/<hash>"
+	mux     *http.ServeMux
+}
+
+// New parses the pages; it fails only on a fault of this package or a missing
+// option.
+func New(o Options) (*Site, error) {
+	if o.Reader == nil || o.Overview == nil || o.OpenAPI == nil || o.Clock == nil {
+		return nil, errors.New("web: reader, overview, openapi and clock are required")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Site{options: o, mux: http.NewServeMux()}
+	if err := s.mountAssets(); err != nil {
+		return nil, err
+	}
+	if err := s.parse(); err != nil {
+		return nil, err
+	}
+	s.routes()
+	return s, nil
+}
+
+func (s *Site) parse() error {
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	s.pages = make(map[string]*template.Template, len(names))
+	for _, name := range names {
+		base := strings.TrimSuffix(path.Base(name), ".html")
+		if base == "base" || base == "parts" {
+			continue
+		}
+		page, err := template.New("base.html").Funcs(functions()).
+			ParseFS(templateFiles, "templates/base.html", "templates/parts.html", name)
+		if err != nil {
+			return fmt.Errorf("web: %w", err)
+		}
+		s.pages[base] = page
+	}
+	return nil
+}
+
+// mountAssets serves the embedded files under a path that changes with them,
+// so that browsers may keep them for ever.
+func (s *Site) mountAssets() error {
+	files, err := fs.Sub(assetFiles, "assets")
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	digest := sha256.New()
+	err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(files, name)
+		fmt.Fprintf(digest, "%s %d\n", name, len(data))
+		digest.Write(data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	s.assets = "/assets/" + hex.EncodeToString(digest.Sum(nil)[:6])
+	server := http.StripPrefix(s.assets+"/", http.FileServerFS(files))
+	s.mux.HandleFunc("GET "+s.assets+"/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/") {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		server.ServeHTTP(w, r)
+	})
+	return nil
+}
+
+func (s *Site) routes() {
+	for pattern, page := range map[string]func(*http.Request) (view, error){
+		"GET /{$}":                              s.overview,
+		"GET /certificates":                     s.certificates,
+		"GET /certificates/{serial}":            s.certificate,
+		"GET /certificates/{serial}/ore/{unit}": s.ore,
+		"GET /ingots/{refinery}/{seq}":          s.ingot,
+		"GET /contracts":                        s.contracts,
+		"GET /contracts/{number}":               s.contract,
+		"GET /robots":                           s.robots,
+		"GET /robots/{id}":                      s.robot,
+		"GET /reserve":                          s.reserve,
+		"GET /refusals":                         s.refusals,
+		"GET /charter":                          s.charter,
+		"GET /interface":                        s.apiPage,
+		"/":                                     s.nowhere,
+	} {
+		s.mux.HandleFunc(pattern, s.serve(page))
+	}
+	s.mux.HandleFunc("GET /ore", s.findOre)
+	s.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.assets+"/favicon.svg", http.StatusFound)
+	})
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	s.mux.ServeHTTP(w, r)
+}
+
+// view is what a page's template gets.
+type view struct {
+	Template string
+	Title    string
+	Section  string // of the navigation
+	Status   int    // 0 is 200
+	Live     bool   // parts of the page are renewed as things happen
+	Data     any
+
+	Origin  string
+	Assets  string
+	Version string
+	Now     int64
+}
+
+// serve renders a page whole before the first byte goes out, so that an error
+// never follows half a page.
+func (s *Site) serve(page func(*http.Request) (view, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := page(r)
+		if err != nil {
+			v = s.failed(r, err)
+		}
+		s.render(w, r, v)
+	}
+}
+
+func (s *Site) render(w http.ResponseWriter, r *http.Request, v view) {
+	v.Assets, v.Version, v.Now = s.assets, s.options.Version, s.options.Clock.Now().UnixMilli()
+	if o, err := s.options.Overview(r.Context()); err == nil {
+		v.Origin = o.Origin
+	}
+	var out bytes.Buffer
+	if err := s.pages[v.Template].Execute(&out, v); err != nil {
+		s.options.Log.ErrorContext(r.Context(), "page failed", "page", v.Template, "error", err)
+		http.Error(w, "The page could not be drawn. The node's log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Add("Vary", "Accept-Encoding")
+	squeeze := strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
+	if squeeze {
+		w.Header().Set("Content-Encoding", "gzip")
+	}
+	if v.Status != 0 {
+		w.WriteHeader(v.Status)
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	// Errors of writing: the client went away, and nobody is left to tell.
+	if !squeeze {
+		_, _ = w.Write(out.Bytes())
+		return
+	}
+	packed := gzip.NewWriter(w)
+	_, _ = packed.Write(out.Bytes())
+	_ = packed.Close()
+}
+
+// failed is the page of an error.
+func (s *Site) failed(r *http.Request, err error) view {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		s.options.Log.ErrorContext(r.Context(), "page failed", "path", r.URL.Path, "error", err)
+		e = api.Errorf(api.CodeInternal, "Something went wrong in the node. Its log says what.")
+	}
+	title := "This did not work"
+	if e.Code == api.CodeNotFound {
+		title = "Not in this reserve"
+	}
+	return view{Template: "error", Title: title, Status: e.Code.Status(), Data: e}
+}
+
+func (s *Site) nowhere(r *http.Request) (view, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return view{}, api.Errorf(api.CodeMethodNotAllowed, "Pages are for reading.")
+	}
+	return view{}, api.Errorf(api.CodeNotFound, "There is no page %s.", r.URL.Path)
+}
