@@ -1,0 +1,438 @@
+// Package digger is the station that checks the reports of enrolled robots and
+// seals what it accepted into batches.
+//
+// # What it does
+//
+// A report is authenticated (form, enrolment, every signature) when it comes, and
+// waits. Every BatchEvery, or when a message is full, the waiting reports are
+// judged in the order of their robots' chains by [proof.Assay] and sealed in one
+// batch. A report that breaks a rule is in the batch with ore 0 and the rule's
+// name; one that is not the next of its robot's chain is refused, and the robot
+// is told. A robot is acknowledged only when its report's batch is on disk.
+//
+// # What it trusts
+//
+// The registry of what has been logged, its own store and clock. A report's
+// claims are believed up to the robot's rating, as the specification says.
+//
+// # What survives a crash
+//
+// Robots' chains, carries, contracts' accepted ore, the chain of batches and the
+// batches themselves (outbox) change in one transaction. Reports that waited are
+// gone; their robots were not acknowledged and send them again.
+//
+// It implements spec/proof-chain.md §4 (Digger) and §6.
+package digger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"robotorq.org/reserve/assaybook"
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/feed"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/torq"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// Schemas are the tables of a digger's store.
+func Schemas() []store.Schema {
+	files, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		panic("digger: the embedded schema is missing: " + err.Error())
+	}
+	return []store.Schema{bus.Schema(), feed.Schema(), assaybook.Schema(), {Name: "digger", Files: files}}
+}
+
+// Clock is the time of the process.
+type Clock interface {
+	Now() time.Time
+	NewTimer(d time.Duration) (c <-chan time.Time, stop func() bool)
+}
+
+// Options say who the digger is. ID, Profile, Signer, DB, Outbox, Acknowledge and
+// Clock are required.
+type Options struct {
+	ID      string
+	Profile torq.Profile
+	Signer  *seal.Signer // role digger
+	DB      *store.DB    // with Schemas
+	Outbox  *bus.Outbox  // batches, producer ID
+	Clock   Clock
+	Logger  *slog.Logger // discarded if nil
+
+	// Acknowledge sends an answer to a robot. It MUST return soon; answers may be
+	// lost, since a robot that hears nothing sends again.
+	Acknowledge func(robot string, ack bus.Ack)
+
+	// BatchEvery is how long the first report of a batch waits for others; 0 means
+	// 500 ms.
+	BatchEvery time.Duration
+	// Waiting is the most reports that wait for a batch; those above are not
+	// taken and come again. 0 means 4,096.
+	Waiting int
+
+	// Sealed is called after a batch is on disk, in order, if set; Refused for
+	// each report that was refused. They MUST return soon.
+	Sealed  func(proof.Batch, []proof.Report)
+	Refused func(Refused)
+}
+
+// Refused is a report that did not get into a batch. Robot, Contract and Seq are
+// what the report says of itself, empty where it could not be read.
+type Refused struct {
+	Time            uint64 // Unix ms
+	Robot, Contract string
+	Seq             uint64
+	Digest          merkle.Hash
+	Refusal         *proof.Refusal
+}
+
+const keptRefusals = 1000 // per robot
+
+// Station is a running digger. Receive and Documents may be called from several
+// goroutines; Run is called once.
+type Station struct {
+	Options
+	log *slog.Logger
+
+	// knowing guards the registry: many read it, Documents writes.
+	knowing  sync.RWMutex
+	registry *proof.Registry
+	assay    *proof.Assay
+
+	// mu guards what waits for the next batch.
+	mu      sync.Mutex
+	waiting []proof.Signed
+	heads   map[string]proof.Link // behind which a robot's next report must come
+	full    chan struct{}         // a batch should be sealed now
+	first   chan struct{}         // something waits
+}
+
+// Open loads the digger's book.
+func Open(ctx context.Context, o Options) (*Station, error) {
+	if o.BatchEvery <= 0 {
+		o.BatchEvery = 500 * time.Millisecond
+	}
+	if o.Waiting <= 0 {
+		o.Waiting = 4096
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Station{
+		Options: o, log: o.Logger.With("station", "digger", "id", o.ID),
+		full: make(chan struct{}, 1), first: make(chan struct{}, 1),
+	}
+	return s, s.load(ctx)
+}
+
+// load builds registry and assay from the store.
+func (s *Station) load(ctx context.Context) error {
+	s.registry = proof.NewRegistry(s.Profile, nil)
+	if err := feed.Load(ctx, s.DB, s.registry); err != nil {
+		return err
+	}
+	s.assay = proof.NewAssay(s.registry, s.ID)
+	s.waiting, s.heads = nil, map[string]proof.Link{}
+	var state proof.AssayState
+	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		state, err = assaybook.Load(ctx, tx)
+		return err
+	})
+	s.assay.Restore(state)
+	return err
+}
+
+// Documents follows the mint's feed.
+func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
+	s.knowing.Lock()
+	defer s.knowing.Unlock()
+	err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, m := range msgs {
+			env, _, err := feed.Decode(m.Body)
+			if err != nil {
+				return bus.Halt(m.Seq, "malformed", err)
+			}
+			if _, err := feed.Learn(ctx, tx, s.registry, m.Seq, env); err != nil {
+				return err
+			}
+		}
+		last := msgs[len(msgs)-1]
+		return bus.SaveMark(ctx, tx, s.ID, last.Producer, last.Mark())
+	})
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return errors.Join(err, s.load(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// Receive takes a report as it came from the bus. robot is the id in the subject
+// on which it came. Whatever is wrong with it is answered to that robot.
+func (s *Station) Receive(ctx context.Context, robot string, body []byte) {
+	env, err := seal.DecodeEnvelope(body)
+	if err != nil {
+		s.refuse(ctx, robot, proof.Signed{}, &proof.Refusal{Code: proof.Malformed, Detail: err.Error()})
+		return
+	}
+	s.knowing.RLock()
+	signed, refusal := s.assay.Authenticate(env)
+	s.knowing.RUnlock()
+	if refusal == nil && signed.Report.Robot != robot {
+		refusal = &proof.Refusal{Code: proof.Malformed, Detail: fmt.Sprintf("it says it is of %q and was sent as %q", signed.Report.Robot, robot)}
+	}
+	if refusal != nil {
+		if signed.Report.Robot == "" {
+			signed, _ = proof.Reopen(env) // for the record alone
+		}
+		s.refuse(ctx, robot, signed, refusal)
+		return
+	}
+	s.wait(ctx, signed)
+}
+
+// wait puts an authentic report behind those of its robot that wait already.
+func (s *Station) wait(ctx context.Context, signed proof.Signed) {
+	robot := signed.Report.Robot
+	s.knowing.RLock()
+	s.mu.Lock()
+	head, ok := s.heads[robot]
+	if !ok {
+		head = s.assay.Head(robot)
+	}
+	refusal := s.assay.Follows(signed, head)
+	taken := refusal == nil && len(s.waiting) < s.Waiting
+	if taken {
+		s.waiting = append(s.waiting, signed)
+		s.heads[robot] = proof.Link{Seq: signed.Report.Seq, Digest: signed.Digest}
+	}
+	full := len(s.waiting) >= s.Waiting/2
+	done := s.assay.Head(robot)
+	s.mu.Unlock()
+	s.knowing.RUnlock()
+
+	switch {
+	case taken:
+		signal(s.first)
+		if full {
+			signal(s.full)
+		}
+	case refusal == nil:
+		s.log.Warn("too many reports wait", "robot", robot, "waiting", s.Waiting)
+	case refusal.Link == proof.LinkReplay && signed.Report.Seq <= done.Seq:
+		// A repeated report: its acknowledgement was lost.
+		s.Acknowledge(robot, bus.Ack{Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)}})
+	case refusal.Link == proof.LinkReplay:
+		// It waits already.
+	case refusal.Link == proof.LinkGap:
+		s.Acknowledge(robot, bus.Ack{Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)}, Want: head.Seq + 1})
+	default:
+		s.refuse(ctx, robot, signed, refusal)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run seals batches until ctx ends; it returns nil then, or what stopped the
+// digger.
+func (s *Station) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-s.first:
+		case <-ctx.Done():
+			return nil
+		}
+		timer, stop := s.Clock.NewTimer(s.BatchEvery)
+		select {
+		case <-timer:
+		case <-s.full:
+			stop()
+		case <-ctx.Done():
+			stop()
+			return nil
+		}
+		for {
+			more, rejected, err := s.seal(ctx)
+			if err != nil {
+				return err
+			}
+			for _, r := range rejected {
+				s.refuse(ctx, r.Report.Robot, r.Signed, r.Refusal)
+			}
+			if !more {
+				break
+			}
+		}
+	}
+}
+
+// seal makes one batch of what waits and tells everybody. It reports whether more
+// waits, and which reports turned out to be refused after all.
+func (s *Station) seal(ctx context.Context) (more bool, rejected []proof.Rejected, err error) {
+	batch, included, rejected, more, err := s.judge(ctx)
+	if err == nil && len(included) > 0 {
+		s.acknowledge(batch, included)
+		s.tell(batch, included)
+	}
+	return more, rejected, err
+}
+
+// judge makes the next batch and commits it.
+func (s *Station) judge(ctx context.Context) (batch proof.Batch, included []proof.Signed, rejected []proof.Rejected, more bool, err error) {
+	s.knowing.Lock()
+	defer s.knowing.Unlock()
+	s.mu.Lock()
+	waiting := s.waiting
+	s.mu.Unlock()
+	batch, included, rejected, taken, ok := s.assay.Seal(waiting, uint64(s.Clock.Now().UnixMilli()))
+	if ok {
+		if err := s.commit(ctx, batch, included); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return batch, nil, nil, false, errors.Join(err, s.load(context.WithoutCancel(ctx)))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = append([]proof.Signed(nil), s.waiting[taken:]...)
+	s.heads = map[string]proof.Link{}
+	for _, w := range s.waiting {
+		s.heads[w.Report.Robot] = proof.Link{Seq: w.Report.Seq, Digest: w.Digest}
+	}
+	return batch, included, rejected, len(s.waiting) > 0, nil
+}
+
+// commit signs the batch and writes it with everything that it changed.
+func (s *Station) commit(ctx context.Context, batch proof.Batch, included []proof.Signed) error {
+	subject, err := bus.SubjectBatch(s.ID)
+	if err != nil {
+		return err
+	}
+	var msg proof.BatchMessage
+	if msg.Batch, err = s.Signer.Sign(proof.TypeBatch, batch.Encode()); err != nil {
+		return err
+	}
+	for _, r := range included {
+		msg.Reports = append(msg.Reports, r.Envelope)
+	}
+	body, err := msg.Encode()
+	if err != nil {
+		return err
+	}
+	return s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := assaybook.Save(ctx, tx, s.assay.Changed()); err != nil {
+			return err
+		}
+		if err := saveFigures(ctx, tx, batch, included); err != nil {
+			return err
+		}
+		_, err := s.Outbox.Append(ctx, tx, subject, bus.Trace{}, body)
+		return err
+	})
+}
+
+// acknowledge tells each robot how far its chain is on disk, and which of its
+// reports count nothing.
+func (s *Station) acknowledge(batch proof.Batch, included []proof.Signed) {
+	last := map[string]bus.Mark{}
+	for _, r := range included {
+		last[r.Report.Robot] = bus.Mark{Seq: r.Report.Seq, Digest: bus.Digest(r.Digest)}
+	}
+	for robot, mark := range last {
+		s.Acknowledge(robot, bus.Ack{Mark: mark})
+	}
+	for i, e := range batch.Entries {
+		if !e.Rule.Void() {
+			continue
+		}
+		r := included[i]
+		s.Acknowledge(r.Report.Robot, bus.Ack{
+			Mark:    last[r.Report.Robot],
+			Refusal: bus.Refusal{Seq: r.Report.Seq, Digest: bus.Digest(r.Digest), Code: string(e.Rule), Detail: "the report counts nothing; the chain goes on"},
+		})
+	}
+}
+
+// Accepted returns the ore that was accepted under a contract.
+func (s *Station) Accepted(contract string) uint64 {
+	s.knowing.RLock()
+	defer s.knowing.RUnlock()
+	return s.assay.Accepted(contract)
+}
+
+// Ore returns the ore that this digger has accepted in all.
+func (s *Station) Ore() uint64 {
+	s.knowing.RLock()
+	defer s.knowing.RUnlock()
+	var sum uint64
+	for _, c := range s.assay.State().Contracts {
+		sum += c.Accepted
+	}
+	return sum
+}
+
+// With runs fn with the registry of what this digger has learnt. fn MUST NOT keep
+// it.
+func (s *Station) With(fn func(*proof.Registry)) {
+	s.knowing.RLock()
+	defer s.knowing.RUnlock()
+	fn(s.registry)
+}
+
+func (s *Station) tell(batch proof.Batch, included []proof.Signed) {
+	if s.Sealed == nil {
+		return
+	}
+	reports := make([]proof.Report, len(included))
+	for i, r := range included {
+		reports[i] = r.Report
+	}
+	s.Sealed(batch, reports)
+}
+
+// refuse records a refusal and answers the robot. Only reports that are known to
+// be the robot's are kept.
+func (s *Station) refuse(ctx context.Context, robot string, signed proof.Signed, refusal *proof.Refusal) {
+	r := Refused{
+		Time: uint64(s.Clock.Now().UnixMilli()), Robot: robot, Contract: signed.Report.Contract,
+		Seq: signed.Report.Seq, Digest: signed.Digest, Refusal: refusal,
+	}
+	s.log.Warn("report refused", "robot", robot, "seq", r.Seq, "refusal", refusal)
+	if err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { return saveRefusal(ctx, tx, r, signed) }); err != nil {
+		s.log.Error("refusal not recorded", "robot", robot, "err", err)
+	}
+	if s.Refused != nil {
+		s.Refused(r)
+	}
+	s.knowing.RLock()
+	done := s.assay.Head(robot)
+	s.knowing.RUnlock()
+	s.Acknowledge(robot, bus.Ack{
+		Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)},
+		Refusal: bus.Refusal{
+			Seq: r.Seq, Digest: bus.Digest(r.Digest), Code: string(refusal.Code),
+			Detail: strings.TrimPrefix(refusal.Error(), string(refusal.Code)+": "),
+		},
+	})
+}

@@ -1,0 +1,328 @@
+package explorer
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/policy"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/trust"
+)
+
+// walletWait is how long an enrolment is answered after it is durable, while its
+// wallet is not open yet.
+const walletWait = 15 * time.Second
+
+// Enrol implements [api.Wallets]. Robots are enrolled in the same way; their
+// account is "robot:<id>" and has no wallet.
+func (e *Explorer) Enrol(ctx context.Context, envelope []byte) (api.Enrolled, error) {
+	s, err := e.attached()
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	env, err := decodeEnvelope(envelope)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	if env.PayloadType != seal.TypeEnrolment {
+		return api.Enrolled{}, api.Errorf(api.CodeMalformed, "An enrolment has payload type %s, not %q.", seal.TypeEnrolment, env.PayloadType)
+	}
+	return e.submit(ctx, s, env)
+}
+
+// submit hands an enrolment to Trust and waits until the vault has followed it, or
+// for a while: then it is logged and the wallet will open.
+func (e *Explorer) submit(ctx context.Context, s *Stations, env seal.Envelope) (api.Enrolled, error) {
+	enrolment, err := seal.DecodeEnrolment(env.Payload)
+	if err != nil {
+		return api.Enrolled{}, &api.Error{Code: api.CodeMalformed, Detail: sentence(err.Error()), Err: err}
+	}
+	if err := s.Trust.Submit(ctx, env); err != nil {
+		return api.Enrolled{}, notAdmitted(err)
+	}
+	e.await(ctx, s, enrolment)
+	return e.enrolled(ctx, s, enrolment, env.Digest())
+}
+
+// enrolled shows an enrolment that Trust has admitted.
+func (e *Explorer) enrolled(ctx context.Context, s *Stations, enrolment *seal.Enrolment, digest merkle.Hash) (api.Enrolled, error) {
+	env, err := s.document(ctx, digest)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	text, err := json.Marshal(env)
+	return api.Enrolled{Account: enrolment.Role() + ":" + enrolment.ID, Version: enrolment.Version, Digest: digest.String(), Envelope: text}, err
+}
+
+// await waits until the vault knows an enrolment, for a while.
+func (e *Explorer) await(ctx context.Context, s *Stations, enrolment *seal.Enrolment) {
+	changed, stop := s.Vault.DB.Watch()
+	defer stop()
+	timeout := e.Clock.After(walletWait)
+	for {
+		known := false
+		s.Vault.With(func(_ *ledger.Book, r *proof.Registry) {
+			versions := r.PersonVersions(enrolment.Role(), enrolment.ID)
+			if enrolment.Robot != nil {
+				versions = r.RobotVersions(enrolment.ID)
+			}
+			known = len(versions) > 0 && versions[len(versions)-1].Version >= enrolment.Version
+		})
+		if known {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// notAdmitted turns Trust's refusal into one for the caller.
+func notAdmitted(err error) error {
+	var t *trust.Error
+	if !errors.As(err, &t) {
+		return err
+	}
+	code, detail := api.CodeMalformed, t.Detail
+	if fault := proof.AsFault(err); fault != nil {
+		detail = fault.Error()
+		switch fault.Rule {
+		case "subject", "repeated":
+			code = api.CodeDuplicate
+		case "version":
+			code = api.CodeConflict
+		case "signature", "key_validity":
+			code = api.CodeBadSignature
+		case "rating":
+			code = api.CodeNotEligible
+		}
+	}
+	return &api.Error{Code: code, Detail: sentence(detail), Err: err}
+}
+
+// Admit implements [api.Wallets]. The same admission again gives the first
+// enrolment.
+func (e *Explorer) Admit(ctx context.Context, registrar string, a api.Admission) (api.Enrolled, error) {
+	s, err := e.attached()
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	if e.Registrar == nil {
+		return api.Enrolled{}, api.Errorf(api.CodeForbidden, "This node holds no registrar key. Send a signed enrolment instead.")
+	}
+	e.admitting.Lock()
+	defer e.admitting.Unlock()
+	draft, err := e.draft(a)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	var first *seal.Enrolment
+	var digest merkle.Hash
+	s.Trust.With(func(r *proof.Registry) {
+		if versions := r.PersonVersions(draft.Role(), draft.ID); len(versions) > 0 {
+			first = versions[len(versions)-1]
+			digest, _ = r.EnrolmentDigest(draft.Role(), draft.ID)
+		}
+	})
+	if first != nil {
+		if !same(first, draft) {
+			return api.Enrolled{}, api.Errorf(api.CodeDuplicate, "%s:%s is enrolled already, with other keys or as somebody else. A lost key is rebound by a new version of the enrolment.", draft.Role(), draft.ID)
+		}
+		return e.enrolled(ctx, s, first, digest)
+	}
+	return e.admit(ctx, s, registrar, draft)
+}
+
+// draft is the first version of the enrolment that is asked for.
+func (e *Explorer) draft(a api.Admission) (*seal.Enrolment, error) {
+	id, role := a.Member, seal.RoleMember
+	if a.Org != "" {
+		id, role = a.Org, seal.RoleOrg
+	}
+	if (a.Member == "") == (a.Org == "") || !seal.ValidID(id) {
+		return nil, api.Errorf(api.CodeMalformed, "Name either a member or an org, by an id of [a-z0-9][a-z0-9-]{0,62}.")
+	}
+	now := e.now()
+	d := &seal.Enrolment{Origin: e.Origin, ID: id, Version: 1, IssuedMS: now}
+	for _, k := range a.Keys {
+		d.Keys = append(d.Keys, seal.NewKey(id, role, k.Alg, k.Public, now))
+	}
+	if err := checkAlgorithms(role, d.Keys); err != nil {
+		return nil, err
+	}
+	if role == seal.RoleOrg {
+		d.Org = &seal.OrgTerms{Registrar: e.Registrar.Name, Status: seal.StatusActive}
+		return d, nil
+	}
+	subject := strings.TrimSpace(a.Subject)
+	if subject == "" {
+		return nil, api.Errorf(api.CodeMalformed, "A member is enrolled once: say by the subject what makes the person one.")
+	}
+	mac, err := e.subjectOf(subject)
+	d.Member = &seal.MemberTerms{Subject: mac, Registrar: e.Registrar.Name, Status: seal.StatusActive}
+	return d, err
+}
+
+// checkAlgorithms tests that there is a key of each algorithm with which the role
+// signs, and no other.
+func checkAlgorithms(role string, keys []seal.Key) error {
+	required := seal.RequiredAlgorithms(role)
+	var have []string
+	for _, k := range keys {
+		alg, ok := seal.Lookup(k.Alg)
+		if !ok || !slices.Contains(required, k.Alg) || len(k.Public) != alg.Sizes().Public {
+			return api.Errorf(api.CodeMalformed, "Key %q is none with which a %s signs; it takes %s.", k.Alg, role, strings.Join(required, " and "))
+		}
+		have = append(have, k.Alg)
+	}
+	for _, alg := range required {
+		if !slices.Contains(have, alg) {
+			return api.Errorf(api.CodeMalformed, "A %s signs with %s; there is no key of %s.", role, strings.Join(required, " and "), alg)
+		}
+	}
+	return nil
+}
+
+// same tells whether an enrolment admits whom a draft would, with the same keys.
+func same(e, draft *seal.Enrolment) bool {
+	if len(e.Keys) != len(draft.Keys) || e.Member != nil && e.Member.Subject != draft.Member.Subject {
+		return false
+	}
+	for _, k := range draft.Keys {
+		if !slices.ContainsFunc(e.Keys, func(o seal.Key) bool { return o.Alg == k.Alg && bytes.Equal(o.Public, k.Public) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// admit signs and submits a new enrolment.
+func (e *Explorer) admit(ctx context.Context, s *Stations, registrar string, d *seal.Enrolment) (api.Enrolled, error) {
+	payload, err := d.Encode()
+	if err != nil {
+		return api.Enrolled{}, &api.Error{Code: api.CodeMalformed, Detail: sentence(err.Error()), Err: err}
+	}
+	env, err := e.Registrar.Sign(seal.TypeEnrolment, payload)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	if err := e.count(ctx, s, env.Digest(), d.IssuedMS); err != nil {
+		return api.Enrolled{}, err
+	}
+	done, err := e.submit(ctx, s, env)
+	if err == nil {
+		e.log.Info("admitted", "account", done.Account, "by", registrar)
+	}
+	return done, err
+}
+
+// count enters an admission, unless the registrar has admitted as many as it may in
+// a day.
+func (e *Explorer) count(ctx context.Context, s *Stations, digest merkle.Hash, now uint64) error {
+	var most uint64
+	s.Vault.With(func(b *ledger.Book, _ *proof.Registry) {
+		if p := b.Policy(now); p != nil {
+			most = p.EnrolPerDay
+		}
+	})
+	return e.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM explorer_admission WHERE time <= ?", int64(now-policy.Day)); err != nil {
+			return err
+		}
+		var today uint64
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM explorer_admission").Scan(&today); err != nil {
+			return err
+		}
+		if today >= most {
+			return api.Errorf(CodeTooManyEnrolments, "The registrar has admitted %d in the last 24 hours; the policy allows %d (enrol_per_day).", today, most)
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO explorer_admission (digest, time) VALUES (?, ?)", digest[:], int64(now))
+		return err
+	})
+}
+
+// CodeTooManyEnrolments says that a registrar has admitted enrol_per_day people in
+// a day.
+const CodeTooManyEnrolments api.Code = "too_many_enrolments"
+
+// subjectOf is the registrar's keyed hash of what makes a person one: the same for
+// the same person, and nothing to anybody without the key.
+func (e *Explorer) subjectOf(subject string) (merkle.Hash, error) {
+	if e.subject == nil {
+		secret, err := readSecret(e.SubjectKey)
+		if err != nil {
+			return merkle.Hash{}, err
+		}
+		e.subject = secret
+	}
+	mac := hmac.New(sha256.New, e.subject)
+	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", e.Origin, subject)
+	return merkle.Hash(mac.Sum(nil)), nil
+}
+
+const secretSize = 32
+
+// readSecret reads a secret of 32 bytes from a file, and makes both when there is
+// no file.
+func readSecret(path string) ([]byte, error) {
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeSecret(path)
+	}
+	if err == nil && len(secret) != secretSize {
+		err = fmt.Errorf("%s: a registrar's subject key has %d bytes, this file %d", path, secretSize, len(secret))
+	}
+	return secret, err
+}
+
+// makeSecret writes a new secret. It is on disk under its name, whole, when this
+// returns; after a crash there is no file.
+func makeSecret(path string) (secret []byte, err error) {
+	secret = make([]byte, secretSize)
+	rand.Read(secret) // never fails (crypto/rand)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".subject-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(secret)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	return secret, errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/explorer"
+	"robotorq.org/reserve/web"
+)
+
+// face is what people and programs see of the node: pages, API, metrics, health.
+type face struct {
+	explorer *explorer.Explorer
+	feed     *api.Feed
+	server   *api.Server
+	handler  http.Handler
+	meters   *prometheus.Registry
+}
+
+// close ends the event streams, so that the server can stop.
+func (f *face) close() { f.server.Close() }
+
+// openFace opens what the stations report to.
+func (n *Node) openFace(ctx context.Context) (err error) {
+	f := &face{feed: api.NewFeed(n.clock), meters: prometheus.NewRegistry()}
+	f.explorer, err = explorer.New(ctx, explorer.Options{
+		Data: n.cfg.Data, Origin: n.identity.Origin, Profile: n.profile, Shelf: n.shelf, Clock: n.clock, Feed: f.feed,
+		Started: n.started, Logger: n.log, Registrar: n.ring.Registrar,
+	})
+	if err != nil {
+		return err
+	}
+	n.later(f.explorer.Close)
+	n.face = f
+	return nil
+}
+
+// attachFace shows the open stations.
+func (n *Node) attachFace(ctx context.Context) error {
+	f := n.face
+	err := f.explorer.Attach(ctx, explorer.Stations{Trust: n.trust, Digger: n.digger, Refinery: n.refinery, Mint: n.mint, Vault: n.vault})
+	if err != nil {
+		return err
+	}
+	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n})
+	f.server, err = api.New(api.Options{
+		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Tokens: f.explorer,
+		Health:  http.HandlerFunc(alive),
+		Ready:   http.HandlerFunc(n.ready),
+		Metrics: promhttp.HandlerFor(f.meters, promhttp.HandlerOpts{Registry: f.meters}),
+		Meter:   f.meters, Log: n.log, Version: n.cfg.Version,
+	})
+	if err != nil {
+		return err
+	}
+	pages, err := web.New(web.Options{
+		Reader: f.explorer, Overview: f.server.Overview, OpenAPI: f.server.OpenAPI(), Clock: n.clock, Log: n.log, Version: n.cfg.Version,
+	})
+	if err != nil {
+		return err
+	}
+	f.handler = f.server.Handler(pages)
+	return nil
+}
+
+func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") }
+
+// ready answers 200 when the bus stands, the vault has books and there is disk.
+func (n *Node) ready(w http.ResponseWriter, r *http.Request) {
+	if err := n.notReady(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+const leastDisk = 64 << 20 // bytes below which nothing should be promised any more
+
+func (n *Node) notReady(ctx context.Context) error {
+	if !n.bus.Ready() {
+		return errors.New("the bus is not connected")
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(n.cfg.Data, &disk); err != nil {
+		return err
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < leastDisk {
+		return fmt.Errorf("%d MiB are left on the disk of %s", free>>20, n.cfg.Data)
+	}
+	_, err := n.face.explorer.Overview(ctx)
+	return err
+}

@@ -1,0 +1,216 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"robotorq.org/reserve/archive"
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/checkpoint"
+	"robotorq.org/reserve/digger"
+	"robotorq.org/reserve/mint"
+	"robotorq.org/reserve/mint/prooflog"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/refinery"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/trust"
+	"robotorq.org/reserve/vault"
+)
+
+// newOrigin makes up the name of a reserve that was given none: random, so that
+// nothing signed for one is valid in another.
+func newOrigin(demo bool) string {
+	var b [4]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	kind := "reserve"
+	if demo {
+		kind = "demo"
+	}
+	return kind + ".robotorq.org/" + hex.EncodeToString(b[:])
+}
+
+// openLog opens packs and proof log for the mint.
+func (n *Node) openLog(ctx context.Context) (err error) {
+	if n.packs, err = archive.OpenWriter(n.path(packsDir), archive.WriterOptions{}); err != nil {
+		return err
+	}
+	n.later(n.packs.Close)
+	if n.shelf, err = archive.OpenReader(n.path(packsDir)); err != nil {
+		return err
+	}
+	n.later(n.shelf.Close)
+	signers, err := logSigners(n.ring.Log)
+	if err != nil {
+		return err
+	}
+	n.prooflog, err = prooflog.Open(ctx, n.path(logDir), prooflog.Options{
+		Signer: signers[seal.Ed25519], Additional: []note.Signer{signers[seal.Falcon512Padded]}, Warn: n.log.With("room", "log"),
+	})
+	if err == nil {
+		n.later(func() error { return n.prooflog.Close(context.Background()) })
+	}
+	return err
+}
+
+func logSigners(log *seal.Signer) (map[string]note.Signer, error) {
+	signers := map[string]note.Signer{}
+	for _, alg := range seal.RequiredAlgorithms(seal.RoleLog) {
+		key, ok := log.Key(alg)
+		if !ok {
+			return nil, fmt.Errorf("the log's key file has no %s key", alg)
+		}
+		s, err := checkpoint.NewSigner(log.Name, key)
+		if err != nil {
+			return nil, err
+		}
+		signers[alg] = s
+	}
+	return signers, nil
+}
+
+func (n *Node) openVault(ctx context.Context) error {
+	out, err := n.outbox(ctx, "vault", vaultID, mintID)
+	if err != nil {
+		return err
+	}
+	n.vault, err = vault.Open(ctx, vault.Options{
+		ID: vaultID, Origin: n.identity.Origin, Profile: n.profile, Signer: n.ring.Vault, DB: n.dbs["vault"], Outbox: out,
+		Clock: n.clock, Logger: n.log, Posted: n.posted,
+	})
+	return err
+}
+
+func (n *Node) openTrust(ctx context.Context) error {
+	out, err := n.outbox(ctx, "trust", trustID, mintID)
+	if err != nil {
+		return err
+	}
+	n.trust, err = trust.Open(ctx, trust.Options{
+		ID: trustID, Profile: n.profile, Signer: n.ring.Trust, DB: n.dbs["trust"], Outbox: out,
+		Clock: n.clock, Vault: n.vault, Digger: accepted{n}, Logger: n.log,
+	})
+	return err
+}
+
+// accepted lets Trust ask the digger, which is opened after it.
+type accepted struct{ n *Node }
+
+func (a accepted) Accepted(contract string) uint64 { return a.n.digger.Accepted(contract) }
+
+func (n *Node) openDigger(ctx context.Context) error {
+	out, err := n.outbox(ctx, "digger", diggerID, refineryID, mintID)
+	if err != nil {
+		return err
+	}
+	n.digger, err = digger.Open(ctx, digger.Options{
+		ID: diggerID, Profile: n.profile, Signer: n.ring.Digger, DB: n.dbs["digger"], Outbox: out,
+		Clock: n.clock, Logger: n.log, Acknowledge: n.acknowledge, Sealed: n.sealed, Refused: n.face.explorer.Refused,
+	})
+	return err
+}
+
+// acknowledge answers a robot on the bus.
+func (n *Node) acknowledge(robot string, ack bus.Ack) {
+	subject, err := bus.SubjectAck(diggerID, robot)
+	if err == nil {
+		err = n.bus.Publish(context.Background(), bus.Message{Subject: subject, Body: ack.Encode()})
+	}
+	if err != nil {
+		n.log.Debug("acknowledgement not sent; the robot sends again", "robot", robot, "err", err)
+	}
+}
+
+func (n *Node) openRefinery(ctx context.Context) error {
+	out, err := n.outbox(ctx, "refinery", refineryID, mintID)
+	if err != nil {
+		return err
+	}
+	n.refinery, err = refinery.Open(ctx, refinery.Options{
+		ID: refineryID, Profile: n.profile, Signer: n.ring.Refinery, DB: n.dbs["refinery"], Outbox: out, Clock: n.clock, Logger: n.log,
+		Stopped: n.face.explorer.Stopped,
+	})
+	return err
+}
+
+func (n *Node) openMint(ctx context.Context) error {
+	out, err := n.outbox(ctx, "mint", mintID, diggerID, refineryID, vaultID)
+	if err != nil {
+		return err
+	}
+	n.mint, err = mint.Open(ctx, mint.Options{
+		ID: mintID, Profile: n.profile, Signer: n.ring.Mint, DB: n.dbs["mint"], Outbox: out, Packs: n.packs, Shelf: n.shelf, Log: n.prooflog,
+		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.face.explorer.Minted,
+	})
+	return err
+}
+
+// connect starts the stations and what flows between them.
+func (n *Node) connect(ctx context.Context) {
+	n.start(ctx, "vault", n.vault.Run)
+	n.start(ctx, "mint", n.mint.Run)
+	n.start(ctx, "digger", n.digger.Run)
+	n.start(ctx, "reports", n.receive)
+	n.start(ctx, "explorer", n.face.explorer.Run)
+	for _, box := range n.boxes {
+		n.start(ctx, "outbox of "+box.Producer(), func(ctx context.Context) error {
+			return box.Run(ctx, n.bus, bus.RelayOptions{Clock: n.clock, Log: n.log})
+		})
+	}
+	documents := []string{bus.SubjectContracts(), bus.SubjectRobots(), bus.SubjectVaults()}
+	n.follow(ctx, "mint", mintID, trustID, documents, n.mint.Documents)
+	n.follow(ctx, "mint", mintID, vaultID, []string{bus.SubjectVaults()}, n.mint.Documents)
+	n.follow(ctx, "mint", mintID, diggerID, []string{"rtq.batch." + diggerID}, n.mint.Batches)
+	n.follow(ctx, "mint", mintID, refineryID, []string{"rtq.pour." + refineryID}, n.mint.Pours)
+	n.follow(ctx, "refinery", refineryID, diggerID, []string{"rtq.batch." + diggerID}, n.refinery.Batches)
+	logged := []string{"rtq.certificate." + mintID}
+	n.follow(ctx, "refinery", refineryID, mintID, logged, n.refinery.Documents)
+	n.follow(ctx, "digger", diggerID, mintID, logged, n.digger.Documents)
+	n.follow(ctx, "vault", vaultID, mintID, logged, n.vault.Logged)
+}
+
+// follow starts one consumer of one producer.
+func (n *Node) follow(ctx context.Context, db, consumer, producer string, subjects []string, handle func(context.Context, []bus.Message) error) {
+	n.start(ctx, consumer+" following "+producer, func(ctx context.Context) error {
+		return bus.Consume(ctx, n.bus, bus.Consumer{
+			Name: consumer, Producer: producer, Subjects: subjects, Mark: bus.StoredMark(n.dbs[db], consumer, producer),
+			Handle: handle, Clock: n.clock, Log: n.log,
+		})
+	})
+}
+
+// receive hands robots' reports to the digger.
+func (n *Node) receive(ctx context.Context) error {
+	subject, err := bus.SubjectReports(diggerID)
+	if err != nil {
+		return err
+	}
+	stop, err := n.bus.Subscribe(subject, 1024, func(m bus.Message) {
+		n.digger.Receive(ctx, m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], m.Body)
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	<-ctx.Done()
+	return nil
+}
+
+// sealed and posted tell the page, and end a run that reached its goal.
+func (n *Node) sealed(b proof.Batch, reports []proof.Report) {
+	n.face.explorer.Sealed(b, reports)
+	if goal := n.cfg.Goal.Ore; goal > 0 && n.digger.Ore() >= goal {
+		n.goal.Do(func() { close(n.reached) })
+	}
+}
+
+func (n *Node) posted(p vault.Posted) {
+	n.face.explorer.Posted(p)
+	if goal := n.cfg.Goal.Certificates; goal > 0 && p.Certificates >= goal {
+		n.goal.Do(func() { close(n.reached) })
+	}
+}

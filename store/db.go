@@ -1,0 +1,260 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// Options say how a file is opened. The zero value of each field is the default.
+type Options struct {
+	Schemas     []Schema      // tables of the station and of the rooms it uses; applied in this order
+	CacheKiB    int           // page cache of the writer, 512 by default; a reader has half of it
+	Readers     int           // most read connections at once, 2 by default
+	BusyTimeout time.Duration // how long to wait for another process, 5 s by default
+	VFS         string        // name of a registered SQLite VFS, the operating system's by default
+}
+
+func (o Options) withDefaults() Options {
+	if o.CacheKiB <= 0 {
+		o.CacheKiB = 512
+	}
+	if o.Readers <= 0 {
+		o.Readers = 2
+	}
+	if o.BusyTimeout <= 0 {
+		o.BusyTimeout = 5 * time.Second
+	}
+	return o
+}
+
+// DB is an open file with one writer. All methods may be called from any goroutine.
+type DB struct {
+	path   string
+	writer *sql.DB
+	reader *sql.DB
+
+	mu       sync.Mutex
+	closed   bool
+	inUse    sync.WaitGroup
+	watchers map[*watcher]struct{}
+}
+
+type watcher struct{ c chan struct{} }
+
+// Open opens or creates the file at path (mode 0600; its directory must exist) and brings its
+// tables to o.Schemas. A file that a newer program migrated, or whose applied migrations have
+// changed, is refused and left as it is.
+func Open(ctx context.Context, path string, o Options) (*DB, error) {
+	o = o.withDefaults()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Err: err}
+	}
+	if err := create(abs, o.VFS); err != nil {
+		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Detail: "check that the directory exists and may be written", Err: err}
+	}
+	db := &DB{path: path, watchers: make(map[*watcher]struct{})}
+	db.writer = openPool(dsn(abs, accessWrite, o), 1)
+	db.writer.SetMaxIdleConns(1)
+	half := o
+	half.CacheKiB = max(o.CacheKiB/2, 64)
+	db.reader = openPool(dsn(abs, accessRead, half), o.Readers)
+	db.reader.SetConnMaxIdleTime(time.Minute)
+	if err := migrate(ctx, db.writer, path, o.Schemas); err != nil {
+		db.reader.Close()
+		db.writer.Close()
+		return nil, classify("open", path, err)
+	}
+	return db, nil
+}
+
+// create makes the empty file first, so that it and the files that SQLite puts beside it are
+// readable by their owner alone. A VFS of its own keeps its own files.
+func create(path, vfs string) error {
+	if vfs != "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func openPool(dsn string, conns int) *sql.DB {
+	// sql.Open does not connect; it is asked only for the registered driver.
+	named, err := sql.Open("sqlite", "")
+	if err != nil {
+		panic("store: the sqlite driver is not registered: " + err.Error())
+	}
+	defer named.Close()
+	pool := sql.OpenDB(&connector{driver: named.Driver(), dsn: dsn})
+	pool.SetMaxOpenConns(conns)
+	return pool
+}
+
+// Path returns the path that was given to Open.
+func (db *DB) Path() string { return db.path }
+
+// enter counts a user in; Close waits for all of them.
+func (db *DB) enter(op string) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closed {
+		return &Error{Code: CodeClosed, Op: op, Path: db.path}
+	}
+	db.inUse.Add(1)
+	return nil
+}
+
+// inUpdate marks the context of a running Update, by file.
+type inUpdate struct{ db *DB }
+
+// Update runs fn in the only write transaction and commits. If fn fails everything it wrote is
+// undone and its error returned as it is (an error of SQLite gets a [Code]). When Update
+// returns nil the work is on disk.
+//
+// ctx bounds the waiting for the writer. Once begun the transaction is not interrupted: fn gets
+// a context without cancellation and must be short and wait for nobody. Update inside Update is
+// refused; View inside Update sees the state before it. The tx MUST NOT be used after fn returns.
+func (db *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	if ctx.Value(inUpdate{db}) != nil {
+		return &Error{Code: CodeNested, Op: "update", Path: db.path, Detail: "use the transaction that is already open"}
+	}
+	if err := db.enter("update"); err != nil {
+		return err
+	}
+	defer db.inUse.Done()
+	conn, err := db.writer.Conn(ctx)
+	if err != nil {
+		return classify("update", db.path, err)
+	}
+	defer conn.Close()
+	inner := context.WithValue(context.WithoutCancel(ctx), inUpdate{db}, true)
+	tx, err := conn.BeginTx(inner, nil)
+	if err != nil {
+		return classify("update", db.path, err)
+	}
+	defer tx.Rollback()
+	if err := fn(inner, tx); err != nil {
+		return classify("update", db.path, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return classify("commit", db.path, err)
+	}
+	db.signal()
+	return nil
+}
+
+// View runs fn on a consistent picture of the file as it was when View began to read. It does
+// not wait for the writer, nor the writer for it, but the write-ahead log grows while a View is
+// open: keep it short. Writing in it fails with CodeReadOnly.
+func (db *DB) View(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	if err := db.enter("view"); err != nil {
+		return err
+	}
+	defer db.inUse.Done()
+	return view(ctx, db.reader, db.path, fn)
+}
+
+func view(ctx context.Context, pool *sql.DB, path string, fn func(context.Context, *sql.Tx) error) error {
+	tx, err := pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return classify("view", path, err)
+	}
+	defer tx.Rollback()
+	err = fn(ctx, tx)
+	if interrupted(ctx, err) {
+		return err
+	}
+	return classify("view", path, err)
+}
+
+// Watch returns a channel that holds a value whenever something was committed since the last
+// receive. It never blocks the writer and never forgets the last commit. Call stop when done.
+func (db *DB) Watch() (changed <-chan struct{}, stop func()) {
+	w := &watcher{c: make(chan struct{}, 1)}
+	db.mu.Lock()
+	db.watchers[w] = struct{}{}
+	db.mu.Unlock()
+	return w.c, func() {
+		db.mu.Lock()
+		delete(db.watchers, w)
+		db.mu.Unlock()
+	}
+}
+
+func (db *DB) signal() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for w := range db.watchers {
+		select {
+		case w.c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Check lets SQLite examine every page, index and foreign key of the file.
+func (db *DB) Check(ctx context.Context) error {
+	return db.View(ctx, func(ctx context.Context, tx *sql.Tx) error { return check(ctx, tx, db.path) })
+}
+
+// Close waits for what is running, folds the write-ahead log into the file and closes it.
+// Later calls of any method fail with CodeClosed; closing twice does nothing.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return nil
+	}
+	db.closed = true
+	db.mu.Unlock()
+	db.inUse.Wait()
+	readers := db.reader.Close()
+	_, folded := db.writer.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return classify("close", db.path, errors.Join(readers, folded, db.writer.Close()))
+}
+
+func check(ctx context.Context, tx *sql.Tx, path string) error {
+	for _, pragma := range []string{"PRAGMA integrity_check(1)", "PRAGMA foreign_key_check"} {
+		if err := checkOne(ctx, tx, path, pragma); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOne(ctx context.Context, tx *sql.Tx, path, pragma string) error {
+	rows, err := tx.QueryContext(ctx, pragma)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var first sql.NullString
+		cols, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		dest := make([]any, len(cols))
+		for i := range dest {
+			dest[i] = new(sql.NullString)
+		}
+		dest[0] = &first
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		if first.String != "ok" {
+			return &Error{Code: CodeCorrupt, Op: "check", Path: path, Detail: pragma + ": " + first.String + "; restore this file from a backup"}
+		}
+	}
+	return rows.Err()
+}

@@ -1,0 +1,324 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/vault"
+)
+
+// valueOf is the value in JT of the shares between two marks, floor(shares·D/2⁹⁵).
+func valueOf(after, before torq.Uint128, d uint64) torq.JT {
+	v := new(big.Int).Sub(wide(after), wide(before))
+	v.Mul(v, new(big.Int).SetUint64(d))
+	return torq.JT(v.Rsh(v, 95).Int64())
+}
+
+func wide(x torq.Uint128) *big.Int {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], x.Hi)
+	binary.BigEndian.PutUint64(b[8:], x.Lo)
+	return new(big.Int).SetBytes(b[:])
+}
+
+// personal tells whether an account belongs to somebody and has a statement.
+func personal(account string) bool {
+	switch class, _, found := strings.Cut(account, ":"); class {
+	case "member", "org", "savings", "leaving":
+		return found
+	}
+	return false
+}
+
+// checkLines compares the statement's lines of a posting: the balances after it,
+// from the last line backwards.
+func (a *auditor) checkLines(ctx context.Context, p ledger.Posting) error {
+	after := map[string]torq.JT{}
+	for i, e := range slices.Backward(p.Entries) {
+		if !personal(e.Account) {
+			continue
+		}
+		balance, ok := after[e.Account]
+		if !ok {
+			balance, _ = a.books.auditor.Book().Balance(e.Account)
+		}
+		after[e.Account] = balance - e.Amount
+		what := fmt.Sprintf("line %d of posting %d for %s", i, p.Seq, e.Account)
+		var amount, kept int64
+		err := a.tx.QueryRowContext(ctx, "SELECT amount, balance FROM vault_entry WHERE account = ? AND seq = ? AND line = ?", e.Account, int64(p.Seq), i).
+			Scan(&amount, &kept)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return fault(what, "missing", "there is no such row in vault_entry")
+		case err != nil:
+			return unreadable(what, err)
+		case torq.JT(amount) != e.Amount || torq.JT(kept) != balance:
+			return fault(what, "stored_line", "the store says %d JT and a balance of %d, it is %d JT and %d", amount, kept, e.Amount, balance)
+		}
+		a.books.lines++
+	}
+	return nil
+}
+
+// checkDividend compares the figures of a dividend.
+func (a *auditor) checkDividend(ctx context.Context, p ledger.Posting, members uint64, each torq.JT) error {
+	a.books.each += each
+	paid := each * torq.JT(members)
+	a.sum.Dividends++
+	a.sum.Paid += paid
+	return a.figures(ctx, fmt.Sprintf("dividend of posting %d", p.Seq),
+		"SELECT time, amount, members, each, sum FROM vault_dividend WHERE seq = ?", p.Seq,
+		[]string{"time", "amount", "members", "each", "sum"}, []int64{int64(p.Time), int64(paid), int64(members), int64(each), int64(a.books.each)})
+}
+
+// checkMint compares the figures of a minting.
+func (a *auditor) checkMint(ctx context.Context, p ledger.Posting, serial uint64) error {
+	var paid, disto, returns, growth torq.JT
+	for _, e := range p.Entries {
+		switch class, _, _ := strings.Cut(e.Account, ":"); class {
+		case "org", "member":
+			paid += e.Amount
+		case "disto":
+			disto += e.Amount
+		case "stake.invested", "stake.returns":
+			returns += e.Amount
+		case "stake.available", "stake.deployed":
+			growth += e.Amount
+		}
+	}
+	return a.figures(ctx, fmt.Sprintf("minting of certificate %d", serial),
+		"SELECT seq, time, supply, paid, growth, returns, disto FROM vault_mint WHERE serial = ?", serial,
+		[]string{"seq", "time", "supply", "paid", "growth", "returns", "disto"},
+		[]int64{int64(p.Seq), int64(p.Time), int64(serial * a.opts.Profile.CertificateOre()), int64(paid), int64(growth), int64(returns), int64(disto)})
+}
+
+// figures compares the columns of one row.
+func (a *auditor) figures(ctx context.Context, what, query string, key uint64, names []string, want []int64) error {
+	kept := make([]int64, len(want))
+	into := make([]any, len(want))
+	for i := range kept {
+		into[i] = &kept[i]
+	}
+	err := a.tx.QueryRowContext(ctx, query, int64(key)).Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault(what, "missing", "there is no such row")
+	}
+	if err != nil {
+		return unreadable(what, err)
+	}
+	for i, name := range names {
+		if kept[i] != want[i] {
+			return fault(what, "stored_"+name, "the store says %d, it is %d", kept[i], want[i])
+		}
+	}
+	return nil
+}
+
+// countReceipts finds receipts without an order.
+func (a *auditor) countReceipts(ctx context.Context) error {
+	return a.noMore(ctx, "receipt", "vault_receipt", a.books.receipts,
+		"SELECT key FROM vault_receipt WHERE key NOT IN (SELECT key FROM vault_posting WHERE kind = 'order')")
+}
+
+// noMore checks that a table has as many rows as were found right; extra finds one
+// that should not be there.
+func (a *auditor) noMore(ctx context.Context, what, tbl string, want uint64, extra string) error {
+	var n uint64
+	if err := a.tx.QueryRowContext(ctx, "SELECT count(*) FROM "+tbl).Scan(&n); err != nil {
+		return err
+	}
+	a.sum.Rows += n
+	if n == want {
+		return nil
+	}
+	name := "?"
+	if err := a.tx.QueryRowContext(ctx, extra).Scan(&name); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return unreadable(what, err)
+	}
+	return fault(what+" "+name, "surplus", "%s has %d rows, the postings make %d", tbl, n, want)
+}
+
+// checkRows compares every row of the books, both ways.
+func (a *auditor) checkRows(ctx context.Context) error {
+	n := uint64(0)
+	for row := range a.books.auditor.Book().Rows() {
+		what := fmt.Sprintf("row %s %q", row.Table, row.Key)
+		var kept []byte
+		err := a.tx.QueryRowContext(ctx, "SELECT value FROM vault_row WHERE tbl = ? AND key = ?", string(row.Table), row.Key).Scan(&kept)
+		switch {
+		case errors.Is(err, sql.ErrNoRows) && a.books.last.Seq == 0:
+			continue // nothing was posted yet
+		case errors.Is(err, sql.ErrNoRows):
+			return fault(what, "missing", "the postings make it, the store has none")
+		case err != nil:
+			return unreadable(what, err)
+		case !bytes.Equal(kept, row.Value):
+			return fault(what, "stored_row", "the store says %s, the postings make it %s", short(kept), short(row.Value))
+		}
+		n++
+		a.opts.progress("rows", n, 0)
+	}
+	if err := a.surplusRow(ctx, n); err != nil {
+		return err
+	}
+	const orders = "SELECT e.account || ', line ' || e.line || ' of posting ' || e.seq FROM vault_entry e"
+	if err := a.surplusLine(ctx, orders); err != nil {
+		return err
+	}
+	if err := a.noMore(ctx, "dividend", "vault_dividend", a.sum.Dividends,
+		"SELECT 'of posting ' || d.seq FROM vault_dividend d WHERE NOT EXISTS (SELECT 1 FROM vault_posting p WHERE p.seq = d.seq AND p.kind = 'release')"); err != nil {
+		return err
+	}
+	if err := a.noMore(ctx, "minting of certificate", "vault_mint", a.sum.Certificates,
+		fmt.Sprintf("SELECT serial FROM vault_mint WHERE serial NOT BETWEEN 1 AND %d", a.sum.Certificates)); err != nil {
+		return err
+	}
+	a.sum.Rows += a.sum.Postings
+	return nil
+}
+
+// surplusRow names a stored row that the postings do not make.
+func (a *auditor) surplusRow(ctx context.Context, n uint64) error {
+	var stored uint64
+	if err := a.tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_row").Scan(&stored); err != nil {
+		return err
+	}
+	a.sum.Rows += stored
+	if stored == n {
+		return nil
+	}
+	made := map[string]bool{}
+	for row := range a.books.auditor.Book().Rows() {
+		made[string(row.Table)+"\x00"+row.Key] = true
+	}
+	for row, err := range vault.Rows(ctx, a.tx) {
+		if err != nil {
+			return unreadable("vault_row", err)
+		}
+		if !made[string(row.Table)+"\x00"+row.Key] {
+			return fault(fmt.Sprintf("row %s %q", row.Table, row.Key), "surplus", "the postings make no such row")
+		}
+	}
+	return fault("vault_row", "surplus", "holds %d rows, the postings make %d", stored, n)
+}
+
+// surplusLine names a stored line that no posting makes.
+func (a *auditor) surplusLine(ctx context.Context, _ string) error {
+	var stored uint64
+	if err := a.tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_entry").Scan(&stored); err != nil {
+		return err
+	}
+	a.sum.Rows += stored
+	if stored == a.books.lines {
+		return nil
+	}
+	rows, err := a.tx.QueryContext(ctx, "SELECT account, seq, line FROM vault_entry ORDER BY seq, line")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var p ledger.Posting
+	for rows.Next() {
+		var account string
+		var seq, line int64
+		if err := rows.Scan(&account, &seq, &line); err != nil {
+			return unreadable("vault_entry", err)
+		}
+		if p.Seq != uint64(seq) {
+			p = ledger.Posting{Seq: uint64(seq)}
+			var body []byte
+			err := a.tx.QueryRowContext(ctx, "SELECT body FROM vault_posting WHERE seq = ?", seq).Scan(&body)
+			if err == nil {
+				p, err = ledger.DecodePosting(body)
+			}
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		if line < 0 || line >= int64(len(p.Entries)) || p.Entries[line].Account != account || !personal(account) {
+			return fault(fmt.Sprintf("line %d of posting %d for %s", line, seq, account), "surplus", "the posting has no such line")
+		}
+	}
+	return rows.Err()
+}
+
+// checkLearnt compares the documents that the vault judges by with the log.
+func (a *auditor) checkLearnt(ctx context.Context) error {
+	rows, err := a.tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged ORDER BY seq")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	i, last := 0, int64(0)
+	for ; rows.Next(); i++ {
+		var seq int64
+		var raw []byte
+		if err := rows.Scan(&seq, &raw); err != nil {
+			return unreadable("feed_logged", err)
+		}
+		what := fmt.Sprintf("learnt document %d (feed_logged %d)", i+1, seq)
+		switch {
+		case i >= len(a.log.learnt):
+			return fault(what, "unlogged", "the log holds %d documents", len(a.log.learnt))
+		case merkle.LeafHash(raw) != a.log.learnt[i]:
+			return fault(what, "stored_document", "is not the document that the log holds there")
+		case seq <= last:
+			return fault(what, "order", "its place is not above %d", last)
+		}
+		last = seq
+	}
+	a.sum.Rows += uint64(i)
+	return rows.Err()
+}
+
+// checkOutbox checks the chain of what waits to be handed over.
+func (a *auditor) checkOutbox(ctx context.Context) error {
+	rows, err := a.tx.QueryContext(ctx, "SELECT producer, seq, prev, digest, subject, body FROM bus_outbox ORDER BY producer, seq")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var producer string
+	var seq uint64
+	var digest bus.Digest
+	for rows.Next() {
+		var who, subject string
+		var n uint64
+		var prev, kept, body []byte
+		if err := rows.Scan(&who, &n, &prev, &kept, &subject, &body); err != nil {
+			return unreadable("bus_outbox", err)
+		}
+		what := fmt.Sprintf("outbox message %d of %s", n, who)
+		if who == producer && (n != seq+1 || !bytes.Equal(prev, digest[:])) {
+			return fault(what, "link", "does not follow message %d", seq)
+		}
+		var before bus.Digest
+		copy(before[:], prev)
+		producer, seq, digest = who, n, bus.LinkDigest(before, n, subject, body)
+		if !bytes.Equal(kept, digest[:]) {
+			return fault(what, "digest", "is %s, the store says %x", digest, kept)
+		}
+		a.sum.Rows++
+	}
+	return rows.Err()
+}
+
+// short is the hex form of a value, cut.
+func short(value []byte) string {
+	const most = 32
+	if len(value) > most {
+		return fmt.Sprintf("%x… (%d bytes)", value[:most], len(value))
+	}
+	return fmt.Sprintf("%x", value)
+}

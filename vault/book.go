@@ -1,0 +1,276 @@
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/torq"
+)
+
+// keys finds former postings by their key.
+type keys struct{ db *store.DB }
+
+// Find implements [ledger.Keys].
+func (k keys) Find(key string) (known ledger.Known, found bool, err error) {
+	err = k.db.View(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
+		var hash, print []byte
+		err := tx.QueryRowContext(ctx, "SELECT seq, hash, time, fingerprint FROM vault_posting WHERE key = ?", key).
+			Scan(&known.Seq, &hash, &known.Time, &print)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		found = err == nil
+		copy(known.Hash[:], hash)
+		copy(known.Fingerprint[:], print)
+		return err
+	})
+	return known, found, err
+}
+
+// Rows yields the rows of the books as they are stored.
+func Rows(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Row, error] {
+	return func(yield func(ledger.Row, error) bool) {
+		rows, err := tx.QueryContext(ctx, "SELECT tbl, key, value FROM vault_row")
+		if err != nil {
+			yield(ledger.Row{}, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r ledger.Row
+			if err := rows.Scan(&r.Table, &r.Key, &r.Value); err != nil {
+				yield(ledger.Row{}, err)
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(ledger.Row{}, err)
+		}
+	}
+}
+
+// Postings yields the stored postings in order, each checked against its stored
+// number and hash.
+func Postings(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Posting, error] {
+	return func(yield func(ledger.Posting, error) bool) {
+		rows, err := tx.QueryContext(ctx, "SELECT seq, hash, body FROM vault_posting ORDER BY seq")
+		if err != nil {
+			yield(ledger.Posting{}, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var seq uint64
+			var hash, body []byte
+			if err := rows.Scan(&seq, &hash, &body); err != nil {
+				yield(ledger.Posting{}, err)
+				return
+			}
+			p, err := ledger.DecodePosting(body)
+			if err == nil && (p.Seq != seq || string(p.Hash[:]) != string(hash)) {
+				err = fmt.Errorf("posting %d: its body is number %d with hash %s, the store says %x", seq, p.Seq, p.Hash, hash)
+			}
+			if !yield(p, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(ledger.Posting{}, err)
+		}
+	}
+}
+
+// save writes what the books say has changed.
+func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes) error {
+	for i := range s.fresh {
+		p := &s.fresh[i]
+		if err := s.savePosting(ctx, tx, p.Posting, ch.Known); err != nil {
+			return err
+		}
+		for _, l := range p.lines {
+			_, err := tx.ExecContext(ctx, "INSERT INTO vault_entry (account, seq, line, amount, balance) VALUES (?, ?, ?, ?, ?)",
+				l.account, int64(p.Seq), l.number, int64(l.amount), int64(l.balance))
+			if err != nil {
+				return err
+			}
+		}
+		if err := s.publish(ctx, tx, p); err != nil {
+			return err
+		}
+	}
+	return saveRows(ctx, tx, ch.Rows)
+}
+
+func saveRows(ctx context.Context, tx *sql.Tx, rows []ledger.Row) error {
+	put, err := tx.PrepareContext(ctx, "INSERT INTO vault_row (tbl, key, value) VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value")
+	if err != nil {
+		return err
+	}
+	defer put.Close()
+	for _, r := range rows {
+		if r.Value == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM vault_row WHERE tbl = ? AND key = ?", string(r.Table), r.Key)
+		} else {
+			_, err = put.ExecContext(ctx, string(r.Table), r.Key, r.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Station) savePosting(ctx context.Context, tx *sql.Tx, p ledger.Posting, known map[string]ledger.Known) error {
+	var print []byte
+	if k, ok := known[p.Key]; ok {
+		print = k.Fingerprint[:]
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO vault_posting (seq, time, kind, key, hash, fingerprint, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		int64(p.Seq), int64(p.Time), string(p.Kind), p.Key, p.Hash[:], print, p.Body())
+	if err != nil || p.Kind != ledger.KindOrder {
+		return err
+	}
+	return s.saveReceipt(ctx, tx, p)
+}
+
+// saveReceipt signs the vault's word for an order and keeps it: the same order
+// again gets the same receipt.
+func (s *Station) saveReceipt(ctx context.Context, tx *sql.Tx, p ledger.Posting) error {
+	c, err := ledger.DecodeCommand(p.Command)
+	if err != nil {
+		return err
+	}
+	order, err := ledger.OrderFrom(c.(*ledger.Submit).Envelope)
+	if err != nil {
+		return err
+	}
+	receipt := proof.Receipt{Origin: s.Origin, Order: order.ID, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
+	env, err := s.Signer.Sign(proof.TypeReceipt, receipt.Encode())
+	if err != nil {
+		return err
+	}
+	raw, err := env.EncodeCBOR()
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO vault_receipt (key, envelope) VALUES (?, ?)", p.Key, raw)
+	return err
+}
+
+// personal tells whether an account belongs to somebody.
+func personal(account string) bool {
+	class, _, ok := strings.Cut(account, ":")
+	switch class {
+	case "member", "org", "savings", "leaving":
+		return ok
+	}
+	return false
+}
+
+// publish signs what a posting says to everybody, and keeps its figures.
+func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted) error {
+	d := proof.Distribution{Origin: s.Origin, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
+	switch p.Kind {
+	case ledger.KindMint:
+		c, err := ledger.DecodeCommand(p.Command)
+		if err != nil {
+			return err
+		}
+		d.Kind, d.Subject, d.Amount = proof.KindMint, c.(*ledger.Mint).Serial, s.Profile.CertificateOre()
+		if err := s.saveMint(ctx, tx, p, d.Subject); err != nil {
+			return err
+		}
+	case ledger.KindRelease:
+		if p.Members == 0 {
+			return nil
+		}
+		p.Paid = p.Each * torq.JT(p.Members)
+		d.Kind, d.Amount, d.Members = proof.KindDividend, uint64(p.Paid), p.Members
+		s.each += p.Each
+		_, err := tx.ExecContext(ctx, "INSERT INTO vault_dividend (seq, time, amount, members, each, sum) VALUES (?, ?, ?, ?, ?, ?)",
+			int64(p.Seq), int64(p.Time), int64(p.Paid), int64(p.Members), int64(p.Each), int64(s.each))
+		if err != nil {
+			return err
+		}
+	case ledger.KindTick:
+		for _, e := range p.Entries {
+			if e.Account == "wallets" && e.Amount < 0 {
+				d.Amount += uint64(-e.Amount)
+			}
+		}
+		d.Kind = proof.KindDemurrage
+		if err := s.publishHead(ctx, tx, p.Seq, p.Hash, p.Time); err != nil {
+			return err
+		}
+	case ledger.KindRecall:
+		c, err := ledger.DecodeCommand(p.Command)
+		if err != nil {
+			return err
+		}
+		d.Kind, d.Subject, d.Amount = proof.KindRecall, c.(*ledger.Recall).Serial, s.Profile.CertificateOre()
+	default:
+		return nil
+	}
+	return s.send(ctx, tx, "distribution", proof.TypeDistribution, d.Encode())
+}
+
+// saveMint keeps how a certificate's money was divided. Entries of enterprises are
+// pay; what the StakeVault's account gains beyond what was deployed is growth.
+func (s *Station) saveMint(ctx context.Context, tx *sql.Tx, p *Posted, serial uint64) error {
+	var paid, disto, returns, stake torq.JT
+	for _, e := range p.Entries {
+		switch class, _, _ := strings.Cut(e.Account, ":"); class {
+		case "org", "member":
+			paid += e.Amount
+		case "disto":
+			disto += e.Amount
+		case "stake.invested", "stake.returns":
+			returns += e.Amount
+		case "stake.available", "stake.deployed":
+			stake += e.Amount
+		}
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO vault_mint (serial, seq, time, supply, paid, growth, returns, disto) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		int64(serial), int64(p.Seq), int64(p.Time), int64(serial*s.Profile.CertificateOre()), int64(paid), int64(stake), int64(returns), int64(disto))
+	return err
+}
+
+func (s *Station) publishHead(ctx context.Context, tx *sql.Tx, seq uint64, hash merkle.Hash, at uint64) error {
+	h := proof.Head{Origin: s.Origin, Seq: seq, Posting: hash, Issued: at}
+	return s.send(ctx, tx, "head", proof.TypeHead, h.Encode())
+}
+
+// send signs an artefact and hands it to the mint.
+func (s *Station) send(ctx context.Context, tx *sql.Tx, event, payloadType string, payload []byte) error {
+	subject, err := bus.SubjectVault(event)
+	if err != nil {
+		return err
+	}
+	env, err := s.Signer.Sign(payloadType, payload)
+	if err != nil {
+		return err
+	}
+	return s.append(ctx, tx, subject, env)
+}
+
+func (s *Station) append(ctx context.Context, tx *sql.Tx, subject string, env seal.Envelope) error {
+	raw, err := env.EncodeCBOR()
+	if err != nil {
+		return err
+	}
+	_, err = s.Outbox.Append(ctx, tx, subject, bus.Trace{}, raw)
+	return err
+}

@@ -1,0 +1,337 @@
+// Package vault is the station that keeps the reserve's money: the books of
+// package ledger on disk.
+//
+// # What it does
+//
+// It follows the mint's feed: a policy is adopted, an enrolment opens a wallet, a
+// certificate is minted into money. It funds contracts for Trust, executes
+// members' signed orders and hands out receipts, and posts what is due by time:
+// demurrage, releases, dividends. For every posting that concerns everybody it
+// signs a distribution, and every hour the head of the postings; both go to the
+// log.
+//
+// # What it trusts
+//
+// The charter's and enrolments' keys as the registry knows them, its own store and
+// clock. Every rule of the money is in package ledger, whose invariants are tested
+// after every posting; a broken one stops the vault before anything is committed.
+//
+// # What survives a crash
+//
+// Postings, the rows that they changed, receipts, what goes to the log (outbox)
+// and the mark of the feed are one transaction. Nothing is answered before it is
+// on disk. One goroutine writes; it commits whatever waits at once.
+//
+// It implements spec/ledger.md §1 (orders, receipts, storage) and §2 (minting,
+// release) as a thin shell.
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/feed"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/torq"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// Schemas are the tables of the vault's store.
+func Schemas() []store.Schema {
+	files, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		panic("vault: the embedded schema is missing: " + err.Error())
+	}
+	return []store.Schema{bus.Schema(), feed.Schema(), {Name: "vault", Files: files}}
+}
+
+// Clock is the time of the process.
+type Clock interface {
+	Now() time.Time
+	NewTimer(d time.Duration) (c <-chan time.Time, stop func() bool)
+}
+
+// Options say who the vault is. All but Logger and the hooks are required.
+type Options struct {
+	ID      string
+	Origin  string
+	Profile torq.Profile
+	Signer  *seal.Signer // role vault
+	DB      *store.DB    // with Schemas
+	Outbox  *bus.Outbox  // distributions and heads, producer ID
+	Clock   Clock
+	Logger  *slog.Logger
+
+	// Posted is called after postings are on disk, in order, if set. It MUST
+	// return soon.
+	Posted func(Posted)
+}
+
+// Posted tells of a posting.
+type Posted struct {
+	ledger.Posting
+	Members uint64  // of a dividend
+	Each    torq.JT // of a dividend
+	Paid    torq.JT // of a dividend, to all
+
+	Certificates uint64 // minted in all, after it
+
+	lines []line
+}
+
+// line is a movement of somebody's account, with the balance after it.
+type line struct {
+	account         string
+	number          int
+	amount, balance torq.JT
+}
+
+// Station is a running vault. Its methods may be called from several goroutines;
+// Run is called once and must run for any of them to return.
+type Station struct {
+	Options
+	log  *slog.Logger
+	jobs chan *job
+	quit chan struct{} // closed when Run has ended
+
+	// mu guards what follows. Run holds it while it applies and commits.
+	mu       sync.RWMutex
+	registry *proof.Registry
+	book     *ledger.Book
+	each     torq.JT  // what one member has received of all dividends
+	fresh    []Posted // applied and not yet committed
+}
+
+// job is something that waits for the writer.
+type job struct {
+	// apply changes the books in memory. A caller's fault is returned as refused
+	// and MUST have changed nothing; any other error throws the books away.
+	apply func(now uint64) (refused, err error)
+	// save writes more in the same transaction; may be nil.
+	save func(ctx context.Context, tx *sql.Tx) error
+	done chan error
+}
+
+const (
+	maxJobs = 2000
+	idle    = 200 * time.Millisecond // between looks at what is due by time
+)
+
+// Open loads the vault's books.
+func Open(ctx context.Context, o Options) (*Station, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Station{Options: o, log: o.Logger.With("station", "vault"), jobs: make(chan *job, maxJobs), quit: make(chan struct{})}
+	return s, s.load(ctx)
+}
+
+// load restores registry and books from the store.
+func (s *Station) load(ctx context.Context) error {
+	s.registry = proof.NewRegistry(s.Profile, nil)
+	if err := feed.Load(ctx, s.DB, s.registry); err != nil {
+		return err
+	}
+	s.book = ledger.New(s.Profile, s.Origin, keys{s.DB})
+	return s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var each sql.NullInt64
+		if err := tx.QueryRowContext(ctx, "SELECT max(sum) FROM vault_dividend").Scan(&each); err != nil {
+			return err
+		}
+		s.each = torq.JT(each.Int64)
+		var any bool
+		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM vault_row)").Scan(&any); err != nil || !any {
+			return err
+		}
+		return s.book.Restore(Rows(ctx, tx))
+	})
+}
+
+// errClosed is returned to callers when the vault does not run.
+var errClosed = errors.New("the vault is closed")
+
+// do hands a job to the writer and waits until it is on disk or refused.
+func (s *Station) do(ctx context.Context, j *job) error {
+	j.done = make(chan error, 1)
+	select {
+	case s.jobs <- j:
+	case <-s.quit:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-s.quit:
+		select {
+		case err := <-j.done:
+			return err
+		default:
+			return errClosed
+		}
+	}
+}
+
+// Run is the writer. It ends with ctx and returns nil then, or what stopped the
+// vault.
+func (s *Station) Run(ctx context.Context) error {
+	defer close(s.quit)
+	for {
+		timer, stop := s.Clock.NewTimer(idle)
+		var batch []*job
+		select {
+		case j := <-s.jobs:
+			stop()
+			batch = s.collect(j)
+		case <-timer:
+		case <-ctx.Done():
+			stop()
+			return nil
+		}
+		if err := s.commit(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Station) collect(first *job) []*job {
+	batch := []*job{first}
+	for len(batch) < maxJobs {
+		select {
+		case j := <-s.jobs:
+			batch = append(batch, j)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit posts what is due, applies the jobs, writes it all in one transaction and
+// answers.
+func (s *Station) commit(ctx context.Context, batch []*job) error {
+	ctx = context.WithoutCancel(ctx)
+	s.mu.Lock()
+	s.fresh = nil
+	refused, err := s.write(ctx, batch)
+	posted := s.fresh
+	if err != nil {
+		err = errors.Join(err, s.load(ctx))
+	}
+	s.mu.Unlock()
+	for i, j := range batch {
+		switch {
+		case err != nil:
+			j.done <- fmt.Errorf("the vault has stopped and nothing was posted: %w", err)
+		default:
+			j.done <- refused[i]
+		}
+	}
+	if err == nil && s.Posted != nil {
+		for _, p := range posted {
+			s.Posted(p)
+		}
+	}
+	return err
+}
+
+func (s *Station) write(ctx context.Context, batch []*job) (refused []error, err error) {
+	now := uint64(s.Clock.Now().UnixMilli())
+	if err := s.advance(now); err != nil {
+		return nil, err
+	}
+	if len(batch) == 0 && len(s.fresh) == 0 {
+		return nil, nil
+	}
+	refused = make([]error, len(batch))
+	for i, j := range batch {
+		if refused[i], err = j.apply(now); err != nil {
+			return nil, err
+		}
+	}
+	return refused, s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for i, j := range batch {
+			if j.save == nil || refused[i] != nil {
+				continue
+			}
+			if err := j.save(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return s.save(ctx, tx, s.book.Drain())
+	})
+}
+
+// advance posts what is due by time.
+func (s *Station) advance(now uint64) error {
+	if s.book.State().Policies == 0 {
+		return nil
+	}
+	for {
+		c, at := s.book.Due(max(now, s.book.State().Time))
+		if c == nil {
+			return nil
+		}
+		if _, refused, err := s.apply(c, at); err != nil || refused != nil {
+			return errors.Join(err, refused)
+		}
+	}
+}
+
+// apply posts one command in memory. An error of the command is refused; one that
+// leaves the books unusable is err.
+func (s *Station) apply(c ledger.Command, now uint64) (out ledger.Outcome, refused, err error) {
+	out, refused = s.book.Apply(c, now)
+	switch ledger.CodeOf(refused) {
+	case ledger.CodeInvariant, ledger.CodeKeyLookup, ledger.CodeBehind, ledger.CodeOutOfOrder:
+		return out, nil, refused
+	}
+	if refused == nil && !out.Repeated {
+		p := Posted{Posting: *out.Posting, Members: out.Members, Each: out.Each, Certificates: s.book.State().Certificates}
+		p.lines = s.lines(p.Entries)
+		s.fresh = append(s.fresh, p)
+	}
+	return out, refused, nil
+}
+
+// lines are the movements of people's accounts in the posting just made, from the
+// balances as they are now backwards.
+func (s *Station) lines(entries []ledger.Entry) []line {
+	var lines []line
+	after := map[string]torq.JT{}
+	for i, e := range slices.Backward(entries) {
+		if !personal(e.Account) {
+			continue
+		}
+		balance, ok := after[e.Account]
+		if !ok {
+			balance, _ = s.book.Balance(e.Account)
+		}
+		after[e.Account] = balance - e.Amount
+		lines = append(lines, line{account: e.Account, number: i, amount: e.Amount, balance: balance})
+	}
+	return lines
+}
+
+// With runs fn with the books and the registry as they are committed. fn MUST NOT
+// change or keep them, and must be short.
+func (s *Station) With(fn func(*ledger.Book, *proof.Registry)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	fn(s.book, s.registry)
+}
