@@ -53,6 +53,10 @@ type Config struct {
 
 	// Started is called when everything runs, with the address of the page.
 	Started func(url, dir string)
+
+	clock        Clock             // of a benchmark
+	minted       func(mint.Minted) // beside the page; of a benchmark
+	deferRecheck bool
 }
 
 // Goal ends a run by itself; zero fields do not.
@@ -110,7 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // open brings everything up to the point where goroutines start.
 func open(ctx context.Context, cfg Config) (*Node, error) {
-	n := &Node{cfg: cfg, log: cfg.Log, dbs: map[string]*store.DB{}, reached: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Log, clock: cfg.clock, dbs: map[string]*store.DB{}, reached: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}

@@ -144,7 +144,7 @@ func (n *Node) openMint(ctx context.Context) error {
 	}
 	n.mint, err = mint.Open(ctx, mint.Options{
 		ID: mintID, Profile: n.profile, Signer: n.ring.Mint, DB: n.dbs["mint"], Outbox: out, Packs: n.packs, Shelf: n.shelf, Log: n.prooflog,
-		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.face.explorer.Minted,
+		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.certified,
 	})
 	return err
 }
@@ -205,6 +205,13 @@ func (n *Node) sealed(b proof.Batch, reports []proof.Report) {
 	n.face.explorer.Sealed(b, reports)
 	if goal := n.cfg.Goal.Ore; goal > 0 && n.digger.Ore() >= goal {
 		n.goal.Do(func() { close(n.reached) })
+	}
+}
+
+func (n *Node) certified(m mint.Minted) {
+	n.face.explorer.Minted(m)
+	if n.cfg.minted != nil {
+		n.cfg.minted(m)
 	}
 }
 
