@@ -55,7 +55,8 @@ func sentence(detail string) string {
 	if detail == "" {
 		return detail
 	}
-	if c := detail[0]; c >= 'a' && c <= 'z' && !wallet(detail) {
+	word, _, _ := strings.Cut(detail, " ")
+	if c := detail[0]; c >= 'a' && c <= 'z' && !strings.ContainsAny(word, ":/._") {
 		detail = string(c-'a'+'A') + detail[1:]
 	}
 	if !strings.HasSuffix(detail, ".") {

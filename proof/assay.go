@@ -232,7 +232,7 @@ func authenticate(v view, env seal.Envelope, digger string) (Signed, *Refusal) {
 		return Signed{}, refusal
 	}
 	e, _ := v.robot(s.Report.Robot, s.Report.Start())
-	err := seal.VerifyEnvelope(env, e.Keys, v.charter().Required(seal.RoleRobot), s.Report.End())
+	err := seal.VerifyEnvelope(env, e.Keys, v.required(seal.RoleRobot, s.Report.End()), s.Report.End())
 	if err != nil && !seal.HasCode(err, seal.CodeKeyValidity) {
 		return Signed{}, refuse(BadSignature, "%v", err)
 	}

@@ -160,9 +160,14 @@ func (e *evidence) log(l BundleLog) *Fault {
 
 // OpenCheckpoint opens a checkpoint that was signed at sinceMS or later: by one
 // key of the charter's log for every algorithm that the role requires, each of
-// which may have been valid then.
+// which may have been valid then. The charter's witnesses may have cosigned it;
+// a line of anybody else, or one that does not verify, is refused.
 func OpenCheckpoint(charter *seal.Charter, signed []byte, sinceMS uint64) (checkpoint.Checkpoint, error) {
 	choices := [][]note.Verifier{nil}
+	listed, err := checkpoint.WitnessVerifiers(charter.KeysOf(seal.RoleWitness))
+	if err != nil {
+		return checkpoint.Checkpoint{}, err
+	}
 	for _, alg := range charter.Required(seal.RoleLog) {
 		var longer [][]note.Verifier
 		for _, k := range charter.KeysOf(seal.RoleLog, charter.Name) {
@@ -173,17 +178,18 @@ func OpenCheckpoint(charter *seal.Charter, signed []byte, sinceMS uint64) (check
 			if err != nil {
 				return checkpoint.Checkpoint{}, err
 			}
+			listed = append(listed, v)
 			for _, c := range choices {
 				longer = append(longer, append(slices.Clone(c), v))
 			}
 		}
 		choices = longer
 	}
-	err := errors.New("the charter has no keys of its log for that time")
+	err = errors.New("the charter has no keys of its log for that time")
 	for i := len(choices) - 1; i >= 0; i-- {
 		var c checkpoint.Checkpoint
 		if c, err = checkpoint.Open(signed, charter.Name, choices[i]...); err == nil {
-			return c, nil
+			return c, checkpoint.OnlyBy(signed, listed...)
 		}
 	}
 	return checkpoint.Checkpoint{}, err

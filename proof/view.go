@@ -45,10 +45,25 @@ func (v view) signedBy(artefact string, env seal.Envelope, role, name string, ms
 	if c == nil {
 		return fault(artefact, env.Digest(), "signature", "there is no charter yet")
 	}
-	if err := seal.VerifyEnvelope(env, v.keys(role, name), c.Required(role), ms); err != nil {
+	if err := seal.VerifyEnvelope(env, v.keys(role, name), v.required(role, ms), ms); err != nil {
 		return sealFault(artefact, env.Digest(), err)
 	}
 	return nil
+}
+
+// required lists the algorithms that a role had to sign with at ms: those of the
+// newest charter of the view that was issued by then, else of the first. What was
+// signed under an older charter is not judged by a newer one's algorithms; a
+// signature cannot be backdated past the log.
+func (v view) required(role string, ms uint64) []string {
+	versions := v.chain.Versions()
+	required := versions[0].Required(role)
+	for i, c := range versions {
+		if v.charters[i] < v.known && c.IssuedMS <= ms {
+			required = c.Required(role)
+		}
+	}
+	return required
 }
 
 // robot returns the version that judges a first reading at ms: the highest with

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"maps"
 	"slices"
 
 	"robotorq.org/reserve/merkle"
@@ -26,6 +27,12 @@ type Charter struct {
 	IssuedMS  uint64      `json:"issued_ms"`
 	Threshold uint64      `json:"threshold"` // root signers, by name
 	Keys      []Key       `json:"keys"`
+
+	// Algorithms lists, for roles that do not sign with the specification's pair,
+	// the algorithms that must all verify: role → ids, sorted. It is how a reserve
+	// moves to an algorithm of the registry that it trusts more. Absent: the table
+	// of [RequiredAlgorithms].
+	Algorithms map[string][]string `json:"algorithms,omitempty"`
 }
 
 // Encode is the payload in RFC 8785 form. A charter that breaks a rule of its own
@@ -67,14 +74,48 @@ func (c *Charter) KeysOf(role string, name ...string) []Key {
 
 // Required lists the algorithms that must all verify in what a role signs under
 // this charter.
-func (c *Charter) Required(role string) []string { return RequiredAlgorithms(role) }
+func (c *Charter) Required(role string) []string {
+	if own, ok := c.Algorithms[role]; ok {
+		return own
+	}
+	return RequiredAlgorithms(role)
+}
+
+// movable lists the roles whose algorithms a charter may choose. Roots carry the
+// pins, checkpoints and cosignatures have the note formats of C2SP, and wallets the
+// signatures of HTTP messages.
+func movable() []string {
+	return []string{RoleRobot, RoleDigger, RoleRefinery, RoleMint, RoleVault, RoleTrust, RoleRegistrar}
+}
+
+// checkAlgorithms tests that a charter asks for at least two algorithms of the
+// registry, so that none is a single point of failure.
+func (c *Charter) checkAlgorithms() error {
+	for role, ids := range c.Algorithms {
+		if !slices.Contains(movable(), role) {
+			return failf(CodeCharter, "charter version %d: the algorithms of role %q cannot be chosen", c.Version, role)
+		}
+		if len(ids) < 2 || !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+			return failf(CodeCharter, "charter version %d: role %s needs two or more algorithms, sorted, each once", c.Version, role)
+		}
+		for _, id := range ids {
+			if _, ok := Lookup(id); !ok {
+				return failf(CodeUnknownAlgorithm, "charter version %d: role %s needs %q, which is not in the registry", c.Version, role, id)
+			}
+		}
+	}
+	if c.Algorithms != nil && len(c.Algorithms) == 0 {
+		return failf(CodeCharter, "charter version %d: algorithms is absent when there are none to choose", c.Version)
+	}
+	return nil
+}
 
 // Next drafts the following version: the same keys, the version counted up, the
 // link set to the digest of this one.
 func (c *Charter) Next(digest merkle.Hash, issuedMS uint64) *Charter {
 	return &Charter{
 		Name: c.Name, Version: c.Version + 1, Previous: digest, IssuedMS: issuedMS,
-		Threshold: c.Threshold, Keys: slices.Clone(c.Keys),
+		Threshold: c.Threshold, Keys: slices.Clone(c.Keys), Algorithms: maps.Clone(c.Algorithms),
 	}
 }
 
@@ -119,6 +160,9 @@ func (c *Charter) check() error {
 		return failf(CodeCharter, "charter version %d: threshold %d is not from 1 to %d", c.Version, c.Threshold, MaxCharterKeys)
 	case len(c.Keys) < 1 || len(c.Keys) > MaxCharterKeys:
 		return failf(CodeCharter, "charter version %d: %d keys, want 1 to %d", c.Version, len(c.Keys), MaxCharterKeys)
+	}
+	if err := c.checkAlgorithms(); err != nil {
+		return err
 	}
 	if err := checkKeys(c.Keys); err != nil {
 		return err

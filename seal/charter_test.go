@@ -373,3 +373,29 @@ func FuzzDecodeCharter(f *testing.F) {
 		}
 	})
 }
+
+func TestACharterChoosesAlgorithmsOfTheRegistryInPairs(t *testing.T) {
+	for what, x := range map[string]struct {
+		algorithms map[string][]string
+		code       seal.Code
+	}{
+		"one alone":             {map[string][]string{seal.RoleDigger: {seal.Ed25519}}, seal.CodeCharter},
+		"one twice":             {map[string][]string{seal.RoleDigger: {seal.Ed25519, seal.Ed25519}}, seal.CodeCharter},
+		"not sorted":            {map[string][]string{seal.RoleDigger: {seal.MLDSA65, seal.Ed25519}}, seal.CodeCharter},
+		"of the log":            {map[string][]string{seal.RoleLog: {seal.Ed25519, seal.MLDSA65}}, seal.CodeCharter},
+		"of the roots":          {map[string][]string{seal.RoleRoot: {seal.Ed25519, seal.MLDSA65}}, seal.CodeCharter},
+		"outside the registry":  {map[string][]string{seal.RoleDigger: {seal.Ed25519, "rsa"}}, seal.CodeUnknownAlgorithm},
+		"an empty list of them": {map[string][]string{}, seal.CodeCharter},
+	} {
+		t.Run(what+" is refused", func(t *testing.T) {
+			root, err := seal.NewSignerWith("root-1", seal.RoleRoot, []string{seal.Ed25519})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &seal.Charter{Name: "reserve.example/log", Version: 1, IssuedMS: 1, Threshold: 1, Keys: root.PublicKeys(1), Algorithms: x.algorithms}
+			if _, err := c.Encode(); !seal.HasCode(err, x.code) {
+				t.Fatalf("got %v, want %s", err, x.code)
+			}
+		})
+	}
+}

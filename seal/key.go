@@ -220,8 +220,14 @@ func NewSigner(name, role string) (*Signer, error) {
 	if required == nil {
 		return nil, failf(CodeKey, "no role %q", role)
 	}
+	return NewSignerWith(name, role, required)
+}
+
+// NewSignerWith generates one key for each of the algorithms, for a charter that
+// chooses its own ([Charter.Required]).
+func NewSignerWith(name, role string, algorithms []string) (*Signer, error) {
 	s := &Signer{Name: name, Role: role}
-	for _, alg := range required {
+	for _, alg := range algorithms {
 		key, err := GenerateKey(alg)
 		if err != nil {
 			return nil, err
