@@ -22,7 +22,7 @@ import (
 //   - proof.Replay derives the reserve again from the entries under the
 //     checkpoint and the packs;
 //   - the checkpoint is signed by the charter's log keys, with both algorithms,
-//     and by nobody else.
+//     perhaps cosigned by the charter's witnesses, and signed by nobody else.
 //
 // A directory that a crash left is accepted with what the crash left in it
 // listed in Summary.Residue and Summary.Unlogged; with Options.Live so is one
@@ -156,7 +156,8 @@ func (v *verifier) locate(err error) error {
 }
 
 // byCharter checks the checkpoint's signatures: by the charter's log keys, with
-// every algorithm that the role needs, and nobody else's.
+// every algorithm that the role needs, perhaps by its witnesses, and nobody
+// else's.
 func (c *logCheck) byCharter(charter *seal.Charter) error {
 	var all []note.Verifier
 	algs := map[uint32]string{}
@@ -170,6 +171,11 @@ func (c *logCheck) byCharter(charter *seal.Charter) error {
 		}
 		all, algs[ver.KeyHash()] = append(all, ver), k.Alg
 	}
+	witnesses, err := checkpoint.WitnessVerifiers(charter.KeysOf(seal.RoleWitness))
+	if err != nil {
+		return err
+	}
+	all = append(all, witnesses...)
 	if charter.Name != c.cp.Origin {
 		return &Error{Code: "origin", File: "log/" + CheckpointFile, Offset: 0, Length: int64(len(c.cp.Origin)),
 			Detail: fmt.Sprintf("checkpoint of %q, the charter is that of %q", c.cp.Origin, charter.Name)}
@@ -181,9 +187,11 @@ func (c *logCheck) byCharter(charter *seal.Charter) error {
 	var used []note.Verifier
 	by := map[string]bool{}
 	for _, s := range n.Sigs {
-		by[algs[s.Hash]] = true
+		if s.Name == c.cp.Origin {
+			by[algs[s.Hash]] = true
+		}
 		for _, ver := range all {
-			if ver.KeyHash() == s.Hash {
+			if ver.Name() == s.Name && ver.KeyHash() == s.Hash {
 				used = append(used, ver)
 			}
 		}

@@ -491,7 +491,7 @@ func (c *logCheck) signatures(verifiers []note.Verifier) error {
 	if len(n.UnverifiedSigs) > 0 {
 		at := bytes.Index(c.signed, []byte("— "+n.UnverifiedSigs[0].Name+" "+n.UnverifiedSigs[0].Base64))
 		return &Error{Code: "signature", File: file, Offset: int64(max(at, 0)), Length: whole - int64(max(at, 0)),
-			Detail: "a line is signed by a key that is not the log's in the charter"}
+			Detail: "a line is signed by a key that is neither the log's nor a witness's in the charter"}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"fmt"
 	"io/fs"
 
 	"robotorq.org/reserve/merkle"
@@ -59,7 +60,7 @@ type digest struct{ into *merkle.Hash }
 func (d digest) Scan(v any) error {
 	b, ok := v.([]byte)
 	if !ok || len(b) != len(d.into) {
-		return sql.ErrNoRows
+		return fmt.Errorf("assaybook: %d bytes stand where a digest of %d belongs", len(b), len(d.into))
 	}
 	copy(d.into[:], b)
 	return nil

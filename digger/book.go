@@ -28,18 +28,26 @@ func saveFigures(ctx context.Context, tx *sql.Tx, batch proof.Batch, included []
 	return nil
 }
 
-// saveRefusal counts a refusal and, if the report is the robot's, quarantines it.
-func saveRefusal(ctx context.Context, tx *sql.Tx, r Refused, signed proof.Signed) error {
-	if !r.Refusal.Authenticated() {
-		return count(ctx, tx, string(r.Refusal.Code))
+// saveRefusals puts authentic reports into the quarantine and adds to the counts.
+func saveRefusals(ctx context.Context, tx *sql.Tx, list []refused, counts map[string]uint64) error {
+	for _, r := range list {
+		envelope, err := r.Envelope.EncodeCBOR()
+		if err != nil {
+			return err
+		}
+		if err := keep(ctx, tx, r.time, r.Signed, string(r.refusal.Code), false, r.refusal.Error(), envelope); err != nil {
+			return err
+		}
 	}
-	envelope, err := signed.Envelope.EncodeCBOR()
-	if err != nil {
-		return err
+	for rule, n := range counts {
+		if err := count(ctx, tx, rule, n); err != nil {
+			return err
+		}
 	}
-	return keep(ctx, tx, r.Time, signed, string(r.Refusal.Code), false, r.Refusal.Error(), envelope)
+	return nil
 }
 
+// keep records a report that counts nothing, and forgets the robot's oldest.
 func keep(ctx context.Context, tx *sql.Tx, time uint64, signed proof.Signed, rule string, void bool, detail string, envelope []byte) error {
 	r := signed.Report
 	_, err := tx.ExecContext(ctx, `INSERT INTO digger_refusal (time, robot, contract, seq, report, rule, void, detail, envelope)
@@ -53,11 +61,11 @@ func keep(ctx context.Context, tx *sql.Tx, time uint64, signed proof.Signed, rul
 	if err != nil {
 		return err
 	}
-	return count(ctx, tx, rule)
+	return count(ctx, tx, rule, 1)
 }
 
-func count(ctx context.Context, tx *sql.Tx, rule string) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO digger_rule (rule, count) VALUES (?, 1)
-		ON CONFLICT (rule) DO UPDATE SET count = count + 1`, rule)
+func count(ctx context.Context, tx *sql.Tx, rule string, n uint64) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO digger_rule (rule, count) VALUES (?, ?)
+		ON CONFLICT (rule) DO UPDATE SET count = count + excluded.count`, rule, int64(n))
 	return err
 }

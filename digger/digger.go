@@ -10,6 +10,9 @@
 // name; one that is not the next of its robot's chain is refused, and the robot
 // is told. A robot is acknowledged only when its report's batch is on disk.
 //
+// Refused reports that are known to be the robot's are kept, the last 1,000 of
+// each robot; those of whoever else are counted by their reason.
+//
 // # What it trusts
 //
 // The registry of what has been logged, its own store and clock. A report's
@@ -19,7 +22,8 @@
 //
 // Robots' chains, carries, contracts' accepted ore, the chain of batches and the
 // batches themselves (outbox) change in one transaction. Reports that waited are
-// gone; their robots were not acknowledged and send them again.
+// gone; their robots were not acknowledged and send them again. When a transaction
+// fails, memory is read from the store again before anything is answered.
 //
 // It implements spec/proof-chain.md §4 (Digger) and §6.
 package digger
@@ -75,8 +79,8 @@ type Options struct {
 	Clock   Clock
 	Logger  *slog.Logger // discarded if nil
 
-	// Acknowledge sends an answer to a robot. It MUST return soon; answers may be
-	// lost, since a robot that hears nothing sends again.
+	// Acknowledge sends an answer to a robot. It MUST return soon and not call the
+	// station; answers may be lost, since a robot that hears nothing sends again.
 	Acknowledge func(robot string, ack bus.Ack)
 
 	// BatchEvery is how long the first report of a batch waits for others; 0 means
@@ -102,7 +106,13 @@ type Refused struct {
 	Refusal         *proof.Refusal
 }
 
-const keptRefusals = 1000 // per robot
+const (
+	keptRefusals = 1000    // per robot
+	waitingBytes = 8 << 20 // of reports that wait for a batch
+)
+
+// errStale says that memory is ahead of the store after a transaction that failed.
+var errStale = errors.New("the digger's book could not be read again after a failed transaction")
 
 // Station is a running digger. Receive and Documents may be called from several
 // goroutines; Run is called once.
@@ -110,17 +120,31 @@ type Station struct {
 	Options
 	log *slog.Logger
 
-	// knowing guards the registry: many read it, Documents writes.
+	// knowing guards the registry and the assay: many read them, Documents and
+	// the sealing of a batch write. It is taken before mu.
 	knowing  sync.RWMutex
 	registry *proof.Registry
 	assay    *proof.Assay
+	stale    bool // memory may be ahead of the store: nothing is answered
 
-	// mu guards what waits for the next batch.
+	// mu guards what waits for Run.
 	mu      sync.Mutex
 	waiting []proof.Signed
+	size    int                   // bytes of what waits, more or less
 	heads   map[string]proof.Link // behind which a robot's next report must come
-	full    chan struct{}         // a batch should be sealed now
-	first   chan struct{}         // something waits
+	refused []refused             // authentic reports to be kept in the quarantine
+	bulk    int                   // bytes of them, more or less
+	counts  map[string]uint64     // refusals by reason that are not in the store yet
+
+	full  chan struct{} // a batch should be sealed now
+	first chan struct{} // something waits
+}
+
+// refused is an authentic report that is not taken.
+type refused struct {
+	proof.Signed
+	time    uint64
+	refusal *proof.Refusal
 }
 
 // Open loads the digger's book.
@@ -136,49 +160,54 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 	}
 	s := &Station{
 		Options: o, log: o.Logger.With("station", "digger", "id", o.ID),
+		heads: map[string]proof.Link{}, counts: map[string]uint64{},
 		full: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
 	return s, s.load(ctx)
 }
 
-// load builds registry and assay from the store.
+// load builds registry and assay from the store. Until it has succeeded the
+// station is stale.
 func (s *Station) load(ctx context.Context) error {
-	s.registry = proof.NewRegistry(s.Profile, nil)
-	if err := feed.Load(ctx, s.DB, s.registry); err != nil {
+	s.stale = true
+	registry := proof.NewRegistry(s.Profile, nil)
+	if err := feed.Load(ctx, s.DB, registry); err != nil {
 		return err
 	}
-	s.assay = proof.NewAssay(s.registry, s.ID)
-	s.waiting, s.heads = nil, map[string]proof.Link{}
 	var state proof.AssayState
 	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		state, err = assaybook.Load(ctx, tx)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	s.registry, s.assay = registry, proof.NewAssay(registry, s.ID)
 	s.assay.Restore(state)
-	return err
+	s.stale = false
+	return nil
+}
+
+// reload returns the error of a transaction and reads back what it did not change.
+func (s *Station) reload(ctx context.Context, cause error) error {
+	return errors.Join(cause, s.load(context.WithoutCancel(ctx)))
 }
 
 // Documents follows the mint's feed.
 func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
 	s.knowing.Lock()
 	defer s.knowing.Unlock()
-	err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, m := range msgs {
-			env, _, err := feed.Decode(m.Body)
-			if err != nil {
-				return bus.Halt(m.Seq, "malformed", err)
-			}
-			if _, err := feed.Learn(ctx, tx, s.registry, m.Seq, env); err != nil {
-				return err
-			}
+	if s.stale {
+		if err := s.load(ctx); err != nil {
+			return err
 		}
-		last := msgs[len(msgs)-1]
-		return bus.SaveMark(ctx, tx, s.ID, last.Producer, last.Mark())
+	}
+	err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := feed.Follow(ctx, tx, s.registry, s.ID, msgs)
+		return err
 	})
 	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return errors.Join(err, s.load(context.WithoutCancel(ctx)))
+		return s.reload(ctx, err)
 	}
 	return nil
 }
@@ -188,7 +217,7 @@ func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
 func (s *Station) Receive(ctx context.Context, robot string, body []byte) {
 	env, err := seal.DecodeEnvelope(body)
 	if err != nil {
-		s.refuse(ctx, robot, proof.Signed{}, &proof.Refusal{Code: proof.Malformed, Detail: err.Error()})
+		s.refuse(robot, proof.Signed{}, &proof.Refusal{Code: proof.Malformed, Detail: err.Error()})
 		return
 	}
 	s.knowing.RLock()
@@ -201,32 +230,39 @@ func (s *Station) Receive(ctx context.Context, robot string, body []byte) {
 		if signed.Report.Robot == "" {
 			signed, _ = proof.Reopen(env) // for the record alone
 		}
-		s.refuse(ctx, robot, signed, refusal)
+		s.refuse(robot, signed, refusal)
 		return
 	}
-	s.wait(ctx, signed)
+	s.wait(signed)
 }
 
 // wait puts an authentic report behind those of its robot that wait already.
-func (s *Station) wait(ctx context.Context, signed proof.Signed) {
+func (s *Station) wait(signed proof.Signed) {
 	robot := signed.Report.Robot
 	s.knowing.RLock()
+	if s.stale {
+		s.knowing.RUnlock()
+		return // the robot sends it again
+	}
 	s.mu.Lock()
 	head, ok := s.heads[robot]
 	if !ok {
 		head = s.assay.Head(robot)
 	}
+	size := sizeOf(signed)
 	refusal := s.assay.Follows(signed, head)
-	taken := refusal == nil && len(s.waiting) < s.Waiting
+	taken := refusal == nil && len(s.waiting) < s.Waiting && (len(s.waiting) == 0 || s.size+size <= waitingBytes)
 	if taken {
 		s.waiting = append(s.waiting, signed)
+		s.size += size
 		s.heads[robot] = proof.Link{Seq: signed.Report.Seq, Digest: signed.Digest}
 	}
-	full := len(s.waiting) >= s.Waiting/2
+	full := len(s.waiting) >= (s.Waiting+1)/2 || s.size >= proof.MaxMessage
 	done := s.assay.Head(robot)
 	s.mu.Unlock()
 	s.knowing.RUnlock()
 
+	mark := bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)}
 	switch {
 	case taken:
 		signal(s.first)
@@ -237,14 +273,23 @@ func (s *Station) wait(ctx context.Context, signed proof.Signed) {
 		s.log.Warn("too many reports wait", "robot", robot, "waiting", s.Waiting)
 	case refusal.Link == proof.LinkReplay && signed.Report.Seq <= done.Seq:
 		// A repeated report: its acknowledgement was lost.
-		s.Acknowledge(robot, bus.Ack{Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)}})
+		s.Acknowledge(robot, bus.Ack{Mark: mark})
 	case refusal.Link == proof.LinkReplay:
 		// It waits already.
 	case refusal.Link == proof.LinkGap:
-		s.Acknowledge(robot, bus.Ack{Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)}, Want: head.Seq + 1})
+		s.Acknowledge(robot, bus.Ack{Mark: mark, Want: signed.Report.Seq - 1})
 	default:
-		s.refuse(ctx, robot, signed, refusal)
+		s.refuse(robot, signed, refusal)
 	}
+}
+
+// sizeOf is what a report takes of memory and of a message, more or less.
+func sizeOf(s proof.Signed) int {
+	n := 256 + len(s.Envelope.Payload)
+	for _, sig := range s.Envelope.Signatures {
+		n += 32 + len(sig.Sig)
+	}
+	return n
 }
 
 func signal(c chan struct{}) {
@@ -254,73 +299,98 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Run seals batches until ctx ends; it returns nil then, or what stopped the
-// digger.
+// Run seals batches until ctx ends; it returns nil then, when what it began is on
+// disk, or what stopped the digger.
 func (s *Station) Run(ctx context.Context) error {
-	for {
-		select {
-		case <-s.first:
-		case <-ctx.Done():
-			return nil
-		}
-		timer, stop := s.Clock.NewTimer(s.BatchEvery)
-		select {
-		case <-timer:
-		case <-s.full:
-			stop()
-		case <-ctx.Done():
-			stop()
-			return nil
-		}
-		for {
-			more, rejected, err := s.seal(ctx)
-			if err != nil {
+	begun := context.WithoutCancel(ctx)
+	for s.pause(ctx) {
+		for more := true; more; {
+			var err error
+			if more, err = s.seal(begun); err != nil {
 				return err
 			}
-			for _, r := range rejected {
-				s.refuse(ctx, r.Report.Robot, r.Signed, r.Refusal)
-			}
-			if !more {
-				break
-			}
+		}
+		if err := s.quarantine(begun); err != nil {
+			return err
+		}
+		select { // of a batch that is sealed by now
+		case <-s.full:
+		default:
 		}
 	}
+	return s.quarantine(begun)
+}
+
+// pause returns when something has waited long enough, or false when ctx ends.
+func (s *Station) pause(ctx context.Context) bool {
+	select {
+	case <-s.first:
+	case <-ctx.Done():
+		return false
+	}
+	timer, stop := s.Clock.NewTimer(s.BatchEvery)
+	defer stop()
+	select {
+	case <-timer:
+	case <-s.full:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // seal makes one batch of what waits and tells everybody. It reports whether more
-// waits, and which reports turned out to be refused after all.
-func (s *Station) seal(ctx context.Context) (more bool, rejected []proof.Rejected, err error) {
+// waits.
+func (s *Station) seal(ctx context.Context) (more bool, err error) {
 	batch, included, rejected, more, err := s.judge(ctx)
-	if err == nil && len(included) > 0 {
+	if err != nil {
+		return false, err
+	}
+	if len(included) > 0 {
 		s.acknowledge(batch, included)
 		s.tell(batch, included)
 	}
-	return more, rejected, err
+	for _, r := range rejected {
+		s.refuse(r.Report.Robot, r.Signed, r.Refusal)
+	}
+	return more, nil
 }
 
-// judge makes the next batch and commits it.
+// judge makes the next batch and commits it. rejected are reports that turned out
+// to be refused after all.
 func (s *Station) judge(ctx context.Context) (batch proof.Batch, included []proof.Signed, rejected []proof.Rejected, more bool, err error) {
 	s.knowing.Lock()
 	defer s.knowing.Unlock()
+	if s.stale {
+		return batch, nil, nil, false, errStale
+	}
 	s.mu.Lock()
 	waiting := s.waiting
 	s.mu.Unlock()
 	batch, included, rejected, taken, ok := s.assay.Seal(waiting, uint64(s.Clock.Now().UnixMilli()))
 	if ok {
 		if err := s.commit(ctx, batch, included); err != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return batch, nil, nil, false, errors.Join(err, s.load(context.WithoutCancel(ctx)))
+			// Whether it is on disk is not known for sure: robots send again what
+			// waited, and are acknowledged or taken by what the store says.
+			s.keep(nil)
+			return batch, nil, nil, false, s.reload(ctx, err)
 		}
 	}
+	s.keep(waiting[taken:])
+	return batch, included, rejected, taken < len(waiting), nil
+}
+
+// keep leaves these reports to wait.
+func (s *Station) keep(waiting []proof.Signed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = append([]proof.Signed(nil), s.waiting[taken:]...)
+	s.waiting = append([]proof.Signed(nil), waiting...)
+	s.size = 0
 	s.heads = map[string]proof.Link{}
 	for _, w := range s.waiting {
+		s.size += sizeOf(w)
 		s.heads[w.Report.Robot] = proof.Link{Seq: w.Report.Seq, Digest: w.Digest}
 	}
-	return batch, included, rejected, len(s.waiting) > 0, nil
 }
 
 // commit signs the batch and writes it with everything that it changed.
@@ -411,28 +481,71 @@ func (s *Station) tell(batch proof.Batch, included []proof.Signed) {
 	s.Sealed(batch, reports)
 }
 
-// refuse records a refusal and answers the robot. Only reports that are known to
-// be the robot's are kept.
-func (s *Station) refuse(ctx context.Context, robot string, signed proof.Signed, refusal *proof.Refusal) {
-	r := Refused{
-		Time: uint64(s.Clock.Now().UnixMilli()), Robot: robot, Contract: signed.Report.Contract,
-		Seq: signed.Report.Seq, Digest: signed.Digest, Refusal: refusal,
+// refuse answers a robot whose report is not taken. One that is known to be the
+// robot's is answered when it lies in the quarantine; whoever sent another may be
+// anybody: it is counted, so that strangers cost no transaction each.
+func (s *Station) refuse(robot string, signed proof.Signed, refusal *proof.Refusal) {
+	r := refused{Signed: signed, time: uint64(s.Clock.Now().UnixMilli()), refusal: refusal}
+	s.mu.Lock()
+	kept := refusal.Authenticated() && len(s.refused) < s.Waiting && s.bulk < waitingBytes
+	switch {
+	case kept:
+		s.refused = append(s.refused, r)
+		s.bulk += sizeOf(signed)
+	case !refusal.Authenticated():
+		s.counts[string(refusal.Code)]++
 	}
-	s.log.Warn("report refused", "robot", robot, "seq", r.Seq, "refusal", refusal)
-	if err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { return saveRefusal(ctx, tx, r, signed) }); err != nil {
-		s.log.Error("refusal not recorded", "robot", robot, "err", err)
+	s.mu.Unlock()
+	switch {
+	case kept:
+		signal(s.first)
+	case refusal.Authenticated():
+		s.log.Warn("too many refused reports wait", "robot", robot, "seq", signed.Report.Seq) // it comes again
+	default:
+		s.answer(robot, r)
+		signal(s.first)
 	}
+}
+
+// quarantine writes what was refused since the last call, and answers.
+func (s *Station) quarantine(ctx context.Context) error {
+	s.mu.Lock()
+	list, counts := s.refused, s.counts
+	s.refused, s.bulk, s.counts = nil, 0, map[string]uint64{}
+	s.mu.Unlock()
+	if len(list) == 0 && len(counts) == 0 {
+		return nil
+	}
+	err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error { return saveRefusals(ctx, tx, list, counts) })
+	if err != nil {
+		return fmt.Errorf("refusals not recorded: %w", err)
+	}
+	for _, r := range list {
+		s.answer(r.Report.Robot, r)
+	}
+	return nil
+}
+
+// answer tells the robot and the page of a refusal.
+func (s *Station) answer(robot string, r refused) {
+	told := Refused{
+		Time: r.time, Robot: robot, Contract: r.Report.Contract, Seq: r.Report.Seq, Digest: r.Digest, Refusal: r.refusal,
+	}
+	s.log.Warn("report refused", "robot", robot, "seq", told.Seq, "refusal", r.refusal)
 	if s.Refused != nil {
-		s.Refused(r)
+		s.Refused(told)
 	}
 	s.knowing.RLock()
-	done := s.assay.Head(robot)
+	done, stale := s.assay.Head(robot), s.stale
 	s.knowing.RUnlock()
+	if stale {
+		return
+	}
 	s.Acknowledge(robot, bus.Ack{
 		Mark: bus.Mark{Seq: done.Seq, Digest: bus.Digest(done.Digest)},
 		Refusal: bus.Refusal{
-			Seq: r.Seq, Digest: bus.Digest(r.Digest), Code: string(refusal.Code),
-			Detail: strings.TrimPrefix(refusal.Error(), string(refusal.Code)+": "),
+			Seq: told.Seq, Digest: bus.Digest(told.Digest), Code: string(r.refusal.Code),
+			Detail: strings.TrimPrefix(r.refusal.Error(), string(r.refusal.Code)+": "),
 		},
 	})
 }

@@ -14,9 +14,12 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 
+	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
@@ -48,8 +51,13 @@ func Decode(body []byte) (env seal.Envelope, certificates [][]byte, err error) {
 
 // Load adds everything that was learnt before to the registry.
 func Load(ctx context.Context, db *store.DB, registry *proof.Registry) error {
+	return LoadBefore(ctx, db, registry, math.MaxInt64)
+}
+
+// LoadBefore adds what was learnt at places below seq: what was known then.
+func LoadBefore(ctx context.Context, db *store.DB, registry *proof.Registry, seq uint64) error {
 	return db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged ORDER BY seq")
+		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged WHERE seq < ? ORDER BY seq", int64(min(seq, math.MaxInt64)))
 		if err != nil {
 			return err
 		}
@@ -75,8 +83,9 @@ func Load(ctx context.Context, db *store.DB, registry *proof.Registry) error {
 // Learn adds one logged artefact to the registry and to the store if it is a
 // document that stations judge by, and reports whether it was. seq is its place
 // in the feed (or in the log, for the mint itself): unique and rising. The
-// caller saves its mark in the same transaction. An artefact that the registry refuses is an
-// error: the log holds what must not be in it, and the station stops.
+// caller saves its mark in the same transaction. An artefact that the registry
+// refuses is an error that wraps a *proof.Fault: the log holds what must not be in
+// it. Then neither registry nor store has changed.
 func Learn(ctx context.Context, tx *sql.Tx, registry *proof.Registry, seq uint64, env seal.Envelope) (bool, error) {
 	if !proof.Concerns(env.PayloadType) {
 		return false, nil
@@ -90,4 +99,60 @@ func Learn(ctx context.Context, tx *sql.Tx, registry *proof.Registry, seq uint64
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO feed_logged (seq, envelope) VALUES (?, ?)", int64(seq), raw)
 	return true, err
+}
+
+// Follow learns from messages of the feed and saves the consumer's mark, in the
+// consumer's transaction. It returns the largest time at which a logged artefact
+// was made, as it says itself, 0 if none of them does.
+//
+// It takes the messages up to the first that must not be in a log; when that is
+// the first of all the error is a bus.Halt, for it will not become right by being
+// sent again. After any error the transaction has to be undone and the registry
+// loaded again.
+func Follow(ctx context.Context, tx *sql.Tx, registry *proof.Registry, consumer string, msgs []bus.Message) (made uint64, err error) {
+	for i, m := range msgs {
+		env, _, err := Decode(m.Body)
+		if err != nil {
+			err = bus.Halt(m.Seq, "malformed", err)
+		} else if _, err = Learn(ctx, tx, registry, m.Seq, env); err != nil {
+			fault := proof.AsFault(err)
+			if fault == nil {
+				return 0, err
+			}
+			err = bus.Halt(m.Seq, fault.Rule, err)
+		}
+		if err != nil && i == 0 {
+			return 0, err
+		}
+		if err != nil {
+			msgs = msgs[:i] // it is the first of the next call
+			break
+		}
+		made = max(made, madeAt(env))
+	}
+	if len(msgs) == 0 {
+		return 0, errors.New("feed: no message")
+	}
+	last := msgs[len(msgs)-1]
+	return made, bus.SaveMark(ctx, tx, consumer, last.Producer, last.Mark())
+}
+
+// madeAt returns when an artefact says that it was sealed or issued, 0 for those
+// that do not tell or that nobody has to believe yet.
+func madeAt(env seal.Envelope) uint64 {
+	switch env.PayloadType {
+	case proof.TypePour:
+		if p, err := proof.DecodePour(env.Payload); err == nil {
+			return p.Sealed
+		}
+	case proof.TypeRun:
+		if r, err := proof.DecodeRun(env.Payload); err == nil {
+			return r.Sealed
+		}
+	case proof.TypeHead:
+		if h, err := proof.DecodeHead(env.Payload); err == nil {
+			return h.Issued
+		}
+	}
+	return 0
 }

@@ -336,7 +336,7 @@ func (b *Book) adopt(c *Adopt, at uint64) error {
 		}
 		b.state.Hour = at / policy.Hour
 		b.state.Released = at / next.ReleaseEvery * next.ReleaseEvery
-	} else if err := b.follows(next, at); err != nil {
+	} else if err := b.follows(next); err != nil {
 		return err
 	}
 	b.state.Policies++
@@ -347,7 +347,10 @@ func (b *Book) adopt(c *Adopt, at uint64) error {
 // typePolicy is the payload type under which a policy's digest is computed.
 const typePolicy = "application/vnd.robotorq.policy.v1+json"
 
-func (b *Book) follows(next policy.Document, at uint64) error {
+// follows tests whether a policy may follow the last. One that comes after its
+// effective_ms (the books were down) holds from its posting on: refused it would
+// bring them to a stop.
+func (b *Book) follows(next policy.Document) error {
 	last, _ := b.policies.get(b.state.Policies)
 	encoded, err := last.Encode()
 	if err != nil {
@@ -356,9 +359,6 @@ func (b *Book) follows(next policy.Document, at uint64) error {
 	digest := seal.Digest(typePolicy, encoded).String()
 	if err := policy.CheckNext(*last, digest, next); err != nil {
 		return wrapf(CodePolicy, err, "policy")
-	}
-	if next.Effective < at {
-		return failf(CodePolicy, "policy version %d would have held since %d, it is %d", next.Version, next.Effective, at)
 	}
 	return nil
 }

@@ -45,7 +45,8 @@ type Command interface {
 	Key() string
 }
 
-// Adopt lets a policy document hold from its effective_ms on. The first adopted
+// Adopt lets a policy document hold from its effective_ms on, or from its posting
+// if that is later. The first adopted
 // document starts the books, and its time is their first hour.
 type Adopt struct {
 	_        struct{} `cbor:",toarray"`

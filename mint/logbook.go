@@ -28,24 +28,29 @@ type queuedItem struct {
 // entry is the log entry of the artefact (spec §5).
 func (it queuedItem) entry() ([]byte, error) { return checkpoint.Entry(it.payloadType, it.digest) }
 
-// logGroup is how many artefacts are logged with one wait for the log.
-const logGroup = 128
+// What is logged with one wait for the log.
+const (
+	logGroup = 128     // artefacts
+	logBytes = 4 << 20 // of them, more or less
+)
 
-// queued reads the front of the queue.
-func (s *Station) queued(ctx context.Context, limit int) (items []queuedItem, err error) {
+// queued reads the front of the queue: what is logged next. What it has returned
+// stays in front until it is settled.
+func (s *Station) queued(ctx context.Context) (items []queuedItem, err error) {
 	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT place, type, body FROM mint_queue ORDER BY place LIMIT ?", limit)
+		rows, err := tx.QueryContext(ctx, "SELECT place, type, body FROM mint_queue ORDER BY place LIMIT ?", logGroup)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		for rows.Next() {
+		for size := 0; size < logBytes && rows.Next(); {
 			var it queuedItem
 			var place int64
 			if err := rows.Scan(&place, &it.payloadType, &it.body); err != nil {
 				return err
 			}
 			it.place = uint64(place)
+			size += len(it.body)
 			if err := it.parse(); err != nil {
 				return fmt.Errorf("queued %s at %d: %w", it.payloadType, it.place, err)
 			}
@@ -79,33 +84,51 @@ func (it *queuedItem) parse() (err error) {
 
 // drain logs everything that is queued, in order, and reports whether it logged
 // anything.
-func (s *Station) drain(ctx context.Context) (any bool, err error) {
+func (s *Station) drain(ctx context.Context) (logged bool, err error) {
 	for {
-		items, err := s.queued(ctx, logGroup)
+		items, err := s.queued(ctx)
 		if err != nil || len(items) == 0 {
-			return any, err
+			return logged, err
 		}
-		if err := s.pack(ctx, items); err != nil {
-			return any, err
+		if err := s.logAll(ctx, items); err != nil {
+			return logged, err
 		}
-		entries := make([][]byte, len(items))
-		for i, it := range items {
-			if entries[i], err = it.entry(); err != nil {
-				return any, err
-			}
-		}
-		first, err := s.Log.Append(ctx, entries)
-		if err != nil {
-			return any, err
-		}
-		if first != items[0].place {
-			return any, fmt.Errorf("entry %d was logged at %d", items[0].place, first)
-		}
-		if err := s.settle(ctx, items); err != nil {
-			return any, err
-		}
-		any = true
+		logged = true
 	}
+}
+
+// logAll brings queued artefacts into packs, log and feed, in this order.
+func (s *Station) logAll(ctx context.Context, items []queuedItem) error {
+	entries := make([][]byte, len(items))
+	for i, it := range items {
+		var err error
+		if entries[i], err = it.entry(); err != nil {
+			return err
+		}
+	}
+	if err := s.interrupt("queued"); err != nil {
+		return err
+	}
+	if err := s.pack(ctx, items); err != nil {
+		return err
+	}
+	if err := s.interrupt("packed"); err != nil {
+		return err
+	}
+	first, err := s.Log.Append(ctx, entries)
+	if err != nil {
+		return err
+	}
+	if first != items[0].place {
+		return fmt.Errorf("entry %d was logged at %d", items[0].place, first)
+	}
+	if err := s.interrupt("appended"); err != nil {
+		return err
+	}
+	if err := s.settle(ctx, items); err != nil {
+		return err
+	}
+	return s.interrupt("settled")
 }
 
 // pack makes the artefacts durable in the packs, a pour's batches before it.
@@ -178,9 +201,8 @@ func (s *Station) settle(ctx context.Context, items []queuedItem) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	next := items[len(items)-1].place + 1
+	s.mu.Lock()
 	err = s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, it := range items {
 			if it.payloadType == proof.TypePour {
@@ -208,10 +230,13 @@ func (s *Station) settle(ctx context.Context, items []queuedItem) error {
 		}
 		return setCounter(ctx, tx, "logged", next)
 	})
+	if err == nil {
+		s.logged = next
+	}
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	s.logged = next
 	s.tell(items)
 	return nil
 }
@@ -260,14 +285,22 @@ func minted(it queuedItem) (m Minted, err error) {
 // Run logs, presses and checks until ctx ends; it returns nil then, or what
 // stopped the mint.
 func (s *Station) Run(ctx context.Context) error {
-	checked := make(chan error, 1)
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { checked <- s.recheck(inner) }()
+	checked := make(chan error, 1)
+	go func() {
+		err := s.recheck(inner)
+		cancel() // no pressing without checking
+		checked <- err
+	}()
 	err := s.press(inner)
 	cancel()
-	err = errors.Join(err, <-checked)
-	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
+	return errors.Join(s.ended(ctx, err), s.ended(ctx, <-checked))
+}
+
+// ended leaves out the errors that the end of Run causes itself.
+func (s *Station) ended(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err

@@ -5,13 +5,18 @@
 // # What it does
 //
 // Documents of Trust and the vault are verified and logged in the order in which
-// they come. Batches of the diggers are kept until a pour covers them. A pour is
-// checked (signature, chain, root, spans unspent and in order) and logged after
-// the batches that it covers are in the packs. As soon as the logged pours hold
-// a certificate's ingots, in the order in which they were logged, a share of them
+// they come. Batches of the diggers are kept until a pour covers them; each must
+// continue its digger's chain and the chains of its robots, so that no report
+// comes twice, and count no more ore than a report gives. A pour is checked
+// (signature, chain, root, time, spans unspent and in order) and logged after the
+// batches that it covers are in the packs. As soon as the logged pours hold a
+// certificate's ingots, in the order in which they were logged, a share of them
 // chosen at random is derived again from the robots' own reports; then the
 // certificates are built, sealed as a run and logged. The other ingots are
 // derived again in the background. What was logged goes out as the mint's feed.
+//
+// An ingot that does not derive stops the mint before anything is signed over it,
+// also after a restart; when it is found later, its certificate is marked.
 //
 // # What it trusts
 //
@@ -23,7 +28,9 @@
 // An artefact is acknowledged when it is in the mint's store, with its place in
 // the log. Writing packs and log is repeated from there and changes nothing the
 // second time; a certificate exists when the transaction that queued its run is
-// committed, and its signature leaves the process only after that.
+// committed, and its signature leaves the process only after that. After a
+// transaction that failed, memory is read from the store again before anything
+// else is taken.
 //
 // It implements spec/proof-chain.md §2 (certificate, run), §4 (Mint), §5 and §6.
 package mint
@@ -33,7 +40,6 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -84,12 +90,13 @@ type Options struct {
 	Logger  *slog.Logger // discarded if nil
 
 	// Share is the part of the ingots that is derived again before a run is
-	// signed, in percent; 0 means 10.
+	// signed, in percent; 0 means 10, at most 100.
 	Share int
 	// MaxRun is the most certificates that a run seals; 0 means 32, at most 256.
 	MaxRun int
 
 	// Minted is called after a run is logged, in order, if set. It MUST return soon.
+	// After a crash it is called by Open for runs that were logged just before.
 	Minted func(Minted)
 	// Poured is called after a pour is logged, if set. It MUST return soon.
 	Poured func(proof.Pour)
@@ -108,8 +115,21 @@ type Station struct {
 	Options
 	log *slog.Logger
 
-	// mu orders transactions and guards what follows.
-	mu       sync.Mutex
+	// mu orders transactions and guards what follows. Only Run presses: the
+	// chains of certificates and runs are its own.
+	mu      sync.Mutex
+	*book                 // replaced by load
+	stale   bool          // memory may be ahead of the store
+	arrived chan struct{} // closed and replaced when batches came in
+
+	wake chan struct{} // something was queued or logged
+
+	// interrupt is called at named steps of Run, for tests of crashes.
+	interrupt func(step string) error
+}
+
+// book is what the store says, in memory.
+type book struct {
 	registry *proof.Registry
 	chains   map[chainKey]chain
 	spending *proof.Spending
@@ -118,9 +138,6 @@ type Station struct {
 	place    uint64                  // of the next entry to be queued
 	logged   uint64                  // entries in the log
 	ord      uint64                  // of the next ingot
-
-	wake    chan struct{} // something was queued or logged
-	arrived chan struct{} // closed and replaced when batches came in
 }
 
 type chainKey struct{ kind, name string }
@@ -132,8 +149,11 @@ type chain struct {
 	extra  uint64 // pour: seq of the next ingot
 }
 
-// Chains of artefacts that the mint follows or writes.
+// Chains of artefacts that the mint follows or writes. A head's seq and digest are
+// those of its posting, of the one vault (name "").
 const (
+	chainRobot       = "robot"
+	chainHead        = "head"
 	chainBatch       = "batch"
 	chainPour        = "pour"
 	chainCertificate = "certificate"
@@ -153,6 +173,7 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 	if o.Share <= 0 {
 		o.Share = 10
 	}
+	o.Share = min(o.Share, 100)
 	if o.MaxRun <= 0 {
 		o.MaxRun = 32
 	}
@@ -165,6 +186,8 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 		log:     o.Logger.With("station", "mint"),
 		wake:    make(chan struct{}, 1),
 		arrived: make(chan struct{}),
+
+		interrupt: func(string) error { return nil },
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, err
@@ -176,24 +199,47 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 	return s, nil
 }
 
-// load reads the book into memory.
+// load reads the book into memory. Until it has succeeded the station is stale.
 func (s *Station) load(ctx context.Context) error {
-	s.registry = proof.NewRegistry(s.Profile, nil)
-	s.spending = proof.NewSpending()
-	s.pourBook = proof.NewPourBook(s.registry, s.spending)
-	s.chains = map[chainKey]chain{}
-	s.batches = map[merkle.Hash]batchOf{}
-	s.place, s.logged, s.ord = 0, 0, 0
-	if err := feed.Load(ctx, s.DB, s.registry); err != nil {
+	s.stale = true
+	b := &book{
+		registry: proof.NewRegistry(s.Profile, nil), spending: proof.NewSpending(),
+		chains: map[chainKey]chain{}, batches: map[merkle.Hash]batchOf{},
+	}
+	b.pourBook = proof.NewPourBook(b.registry, b.spending)
+	if err := feed.Load(ctx, s.DB, b.registry); err != nil {
 		return err
 	}
-	return s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return errors.Join(s.loadCounters(ctx, tx), s.loadChains(ctx, tx), s.loadOre(ctx, tx))
+	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, part := range []func(context.Context, *sql.Tx) error{b.loadCounters, b.loadChains, b.loadOre} {
+			if err := part(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	if err == nil {
+		s.book, s.stale = b, false
+	}
+	return err
 }
 
-func (s *Station) loadCounters(ctx context.Context, tx *sql.Tx) error {
-	for name, into := range map[string]*uint64{"logged": &s.logged, "next": &s.place, "ingots": &s.ord} {
+// fresh makes sure that memory says what the store says.
+func (s *Station) fresh(ctx context.Context) error {
+	if !s.stale {
+		return nil
+	}
+	return s.load(ctx)
+}
+
+// reload reads the book again after a transaction that did not commit, so that
+// memory never says more than the store, and returns the transaction's error.
+func (s *Station) reload(ctx context.Context, cause error) error {
+	return errors.Join(cause, s.load(context.WithoutCancel(ctx)))
+}
+
+func (b *book) loadCounters(ctx context.Context, tx *sql.Tx) error {
+	for name, into := range map[string]*uint64{"logged": &b.logged, "next": &b.place, "ingots": &b.ord} {
 		var v int64
 		err := tx.QueryRowContext(ctx, "SELECT value FROM mint_counter WHERE name = ?", name).Scan(&v)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -204,7 +250,7 @@ func (s *Station) loadCounters(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-func (s *Station) loadOre(ctx context.Context, tx *sql.Tx) error {
+func (b *book) loadOre(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, "SELECT report, robot, contract, seq, ore, spent, first_ms, last_ms, sealed, digger, batch FROM mint_ore")
 	if err != nil {
 		return err
@@ -219,14 +265,14 @@ func (s *Station) loadOre(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 		copy(o.Report[:], report)
-		s.batches[o.Report] = of
+		b.batches[o.Report] = of
 		all = append(all, o)
 	}
-	s.spending.Restore(all...)
+	b.spending.Restore(all...)
 	return rows.Err()
 }
 
-func (s *Station) loadChains(ctx context.Context, tx *sql.Tx) error {
+func (b *book) loadChains(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, "SELECT kind, name, seq, digest, sealed, extra FROM mint_chain")
 	if err != nil {
 		return err
@@ -240,9 +286,9 @@ func (s *Station) loadChains(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 		copy(c.digest[:], digest)
-		s.chains[k] = c
+		b.chains[k] = c
 		if k.kind == chainPour {
-			s.pourBook.Restore(refineryState(k.name, c))
+			b.pourBook.Restore(refineryState(k.name, c))
 		}
 	}
 	return rows.Err()
@@ -252,9 +298,10 @@ func refineryState(id string, c chain) proof.RefineryState {
 	return proof.RefineryState{ProducerState: proof.ProducerState{Producer: id, Seq: c.seq, Digest: c.digest, Sealed: c.sealed}, NextIngot: c.extra}
 }
 
-// resume finishes what a crash interrupted between the log and the book.
+// resume finishes what a crash interrupted between the log and the book. The log
+// is ahead of the book by one append at most, which took what queued returns.
 func (s *Station) resume(ctx context.Context) error {
-	items, err := s.queued(ctx, 1<<16)
+	items, err := s.queued(ctx)
 	if err != nil {
 		return err
 	}
@@ -311,10 +358,4 @@ func (s *Station) enqueue(ctx context.Context, tx *sql.Tx, payloadType string, b
 	}
 	s.place++
 	return place, setCounter(ctx, tx, "next", s.place)
-}
-
-// broken makes an error after which a producer's messages are no longer taken:
-// the artefact will not become right by being sent again.
-func broken(m bus.Message, code string, err error) error {
-	return bus.Halt(m.Seq, code, fmt.Errorf("%s/%d: %w", m.Producer, m.Seq, err))
 }

@@ -455,3 +455,37 @@ func residentPeak() (int64, error) {
 	}
 	return 0, errors.New("no VmHWM")
 }
+
+// VerifyFigures is what it cost to derive a reserve again from its files.
+type VerifyFigures struct {
+	Ore, Certificates uint64
+	Wall, CPU         time.Duration
+	LimitCPU          time.Duration
+	Block             time.Duration // per 1,024 blocks
+	Resident          int64
+}
+
+// Ratio is the limit over what was needed.
+func (f VerifyFigures) Ratio() float64 { return f.LimitCPU.Seconds() / f.CPU.Seconds() }
+
+// BenchVerify verifies a data directory with both cores and measures it.
+func BenchVerify(ctx context.Context, dir string) (f VerifyFigures, err error) {
+	_, profile, err := ReadIdentity(dir)
+	if err != nil {
+		return f, err
+	}
+	var clock Clock
+	runtime.GC()
+	f.Block = kiloBlock()
+	before, began := cpuTime(), clock.Now()
+	sum, err := archive.VerifyDir(ctx, dir, archive.Options{Profile: profile, Workers: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return f, err
+	}
+	f.Wall, f.CPU = clock.Now().Sub(began), cpuTime()-before
+	f.Block = (f.Block + kiloBlock()) / 2
+	f.Certificates, f.Ore = sum.Replay.Certificates, sum.Replay.Ingots*profile.OrePerIngot
+	f.LimitCPU = time.Duration(float64(f.Block) * 3 * float64(f.Ore) / 1024)
+	f.Resident, err = residentPeak()
+	return f, err
+}

@@ -163,11 +163,31 @@ func (e *evidence) log(l BundleLog) *Fault {
 // which may have been valid then. The charter's witnesses may have cosigned it;
 // a line of anybody else, or one that does not verify, is refused.
 func OpenCheckpoint(charter *seal.Charter, signed []byte, sinceMS uint64) (checkpoint.Checkpoint, error) {
-	choices := [][]note.Verifier{nil}
+	c, err := OpenForeignCheckpoint(charter, signed, sinceMS)
+	if err != nil {
+		return checkpoint.Checkpoint{}, err
+	}
 	listed, err := checkpoint.WitnessVerifiers(charter.KeysOf(seal.RoleWitness))
 	if err != nil {
 		return checkpoint.Checkpoint{}, err
 	}
+	for _, k := range charter.KeysOf(seal.RoleLog, charter.Name) {
+		v, err := checkpoint.NewVerifier(k.Name, k.Alg, k.Public)
+		if err != nil {
+			return checkpoint.Checkpoint{}, err
+		}
+		listed = append(listed, v)
+	}
+	if err := checkpoint.OnlyBy(signed, listed...); err != nil {
+		return checkpoint.Checkpoint{}, err
+	}
+	return c, nil
+}
+
+// OpenForeignCheckpoint is OpenCheckpoint for a note that others may have signed
+// too: their lines are ignored, as C2SP demands of a witness.
+func OpenForeignCheckpoint(charter *seal.Charter, signed []byte, sinceMS uint64) (checkpoint.Checkpoint, error) {
+	choices := [][]note.Verifier{nil}
 	for _, alg := range charter.Required(seal.RoleLog) {
 		var longer [][]note.Verifier
 		for _, k := range charter.KeysOf(seal.RoleLog, charter.Name) {
@@ -178,18 +198,17 @@ func OpenCheckpoint(charter *seal.Charter, signed []byte, sinceMS uint64) (check
 			if err != nil {
 				return checkpoint.Checkpoint{}, err
 			}
-			listed = append(listed, v)
 			for _, c := range choices {
 				longer = append(longer, append(slices.Clone(c), v))
 			}
 		}
 		choices = longer
 	}
-	err = errors.New("the charter has no keys of its log for that time")
+	err := errors.New("the charter has no keys of its log for that time")
 	for i := len(choices) - 1; i >= 0; i-- {
 		var c checkpoint.Checkpoint
 		if c, err = checkpoint.Open(signed, charter.Name, choices[i]...); err == nil {
-			return c, checkpoint.OnlyBy(signed, listed...)
+			return c, nil
 		}
 	}
 	return checkpoint.Checkpoint{}, err

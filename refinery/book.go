@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"robotorq.org/reserve/assaybook"
+	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/proof"
 )
 
@@ -16,6 +17,7 @@ type book struct {
 	end       proof.ProducerState
 	nextIngot uint64
 	covers    uint64
+	stopped   map[string]*proof.Fault
 }
 
 func loadBook(ctx context.Context, tx *sql.Tx) (b book, err error) {
@@ -23,6 +25,9 @@ func loadBook(ctx context.Context, tx *sql.Tx) (b book, err error) {
 		return b, err
 	}
 	if b.open, err = loadOpen(ctx, tx); err != nil {
+		return b, err
+	}
+	if b.stopped, err = loadStopped(ctx, tx); err != nil {
 		return b, err
 	}
 	var digest []byte
@@ -80,4 +85,30 @@ func saveBook(ctx context.Context, tx *sql.Tx, s proof.AssayState, builder *proo
 		ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, digest = excluded.digest, sealed = excluded.sealed,
 		ingot = excluded.ingot, covers = excluded.covers`,
 		int64(end.Seq), end.Digest[:], int64(end.Sealed), int64(builder.Next()), int64(covers))
+}
+
+func loadStopped(ctx context.Context, tx *sql.Tx) (map[string]*proof.Fault, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT digger, artefact, digest, rule, detail FROM refinery_stopped")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	stopped := map[string]*proof.Fault{}
+	for rows.Next() {
+		var digger string
+		var digest []byte
+		f := &proof.Fault{}
+		if err := rows.Scan(&digger, &f.Artefact, &digest, &f.Rule, &f.Detail); err != nil {
+			return nil, err
+		}
+		copy(f.Digest[:], digest)
+		stopped[digger] = f
+	}
+	return stopped, rows.Err()
+}
+
+func saveStop(ctx context.Context, tx *sql.Tx, m bus.Message, now uint64, f *proof.Fault) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO refinery_stopped (digger, message, time, artefact, digest, rule, detail)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, m.Producer, int64(m.Seq), int64(now), f.Artefact, f.Digest[:], f.Rule, f.Detail)
+	return err
 }

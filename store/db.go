@@ -34,9 +34,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// DB is an open file with one writer. All methods may be called from any goroutine.
+// DB is open books with one writer. All methods may be called from any goroutine.
 type DB struct {
 	path   string
+	engine engine
 	writer *sql.DB
 	reader *sql.DB
 
@@ -51,8 +52,15 @@ type watcher struct{ c chan struct{} }
 // Open opens or creates the file at path (mode 0600; its directory must exist) and brings its
 // tables to o.Schemas. A file that a newer program migrated, or whose applied migrations have
 // changed, is refused and left as it is.
+//
+// A path that begins with postgres:// is the address of an existing database of a PostgreSQL
+// server, as libpq reads it; CacheKiB and VFS mean nothing there. It belongs to these books
+// alone, and to one writing process: a second one waits for BusyTimeout and is refused.
 func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	o = o.withDefaults()
+	if remote(path) {
+		return openServer(ctx, path, o)
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Err: err}
@@ -60,14 +68,14 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := create(abs, o.VFS); err != nil {
 		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Detail: "check that the directory exists and may be written", Err: err}
 	}
-	db := &DB{path: path, watchers: make(map[*watcher]struct{})}
+	db := &DB{path: path, engine: lite{}, watchers: make(map[*watcher]struct{})}
 	db.writer = openPool(dsn(abs, accessWrite, o), 1)
 	db.writer.SetMaxIdleConns(1)
 	half := o
 	half.CacheKiB = max(o.CacheKiB/2, 64)
 	db.reader = openPool(dsn(abs, accessRead, half), o.Readers)
 	db.reader.SetConnMaxIdleTime(time.Minute)
-	if err := migrate(ctx, db.writer, path, o.Schemas); err != nil {
+	if err := migrate(ctx, db.writer, db.engine, path, o.Schemas); err != nil {
 		db.reader.Close()
 		db.writer.Close()
 		return nil, classify("open", path, err)
@@ -100,7 +108,7 @@ func openPool(dsn string, conns int) *sql.DB {
 	return pool
 }
 
-// Path returns the path that was given to Open.
+// Path returns the path that was given to Open, an address without its password.
 func (db *DB) Path() string { return db.path }
 
 // enter counts a user in; Close waits for all of them.
@@ -114,8 +122,12 @@ func (db *DB) enter(op string) error {
 	return nil
 }
 
-// inUpdate marks the context of a running Update, by file.
-type inUpdate struct{ db *DB }
+// inUpdate marks the context of a running Update, by file; writing is the connection of an
+// Update that counts what it wrote.
+type (
+	inUpdate struct{ db *DB }
+	writing  struct{}
+)
 
 // Update runs fn in the only write transaction and commits. If fn fails everything it wrote is
 // undone and its error returned as it is (an error of SQLite gets a [Code]). When Update
@@ -132,16 +144,11 @@ func (db *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *sql.T
 		return err
 	}
 	defer db.inUse.Done()
-	conn, err := db.writer.Conn(ctx)
+	conn, tx, inner, err := db.begin(ctx)
 	if err != nil {
 		return classify("update", db.path, err)
 	}
 	defer conn.Close()
-	inner := context.WithValue(context.WithoutCancel(ctx), inUpdate{db}, true)
-	tx, err := conn.BeginTx(inner, nil)
-	if err != nil {
-		return classify("update", db.path, err)
-	}
 	defer tx.Rollback()
 	if err := fn(inner, tx); err != nil {
 		return classify("update", db.path, err)
@@ -153,6 +160,39 @@ func (db *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *sql.T
 	return nil
 }
 
+// begin begins the write transaction. A connection that broke since it was last used is
+// replaced: nothing was done on it.
+func (db *DB) begin(ctx context.Context) (*sql.Conn, *sql.Tx, context.Context, error) {
+	inner := context.WithValue(context.WithoutCancel(ctx), inUpdate{db}, true)
+	for again := true; ; again = false {
+		conn, err := db.writer.Conn(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		tx, err := conn.BeginTx(inner, nil)
+		if err == nil {
+			conn.Raw(func(c any) error {
+				if counted, ok := c.(*connection); ok {
+					inner = context.WithValue(inner, writing{}, counted)
+				}
+				return nil
+			})
+			return conn, tx, inner, nil
+		}
+		conn.Close()
+		if !again || CodeOf(classify("begin", db.path, err)) != CodeUnavailable {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+// Settle returns when this process can write, and nothing that it wrote before can become
+// visible any more that is not visible now: what View shows after it is what there is. It is
+// how to find out what became of an Update that failed with CodeUnavailable.
+func (db *DB) Settle(ctx context.Context) error {
+	return db.Update(ctx, func(context.Context, *sql.Tx) error { return nil })
+}
+
 // View runs fn on a consistent picture of the file as it was when View began to read. It does
 // not wait for the writer, nor the writer for it, but the write-ahead log grows while a View is
 // open: keep it short. Writing in it fails with CodeReadOnly.
@@ -161,11 +201,14 @@ func (db *DB) View(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx)
 		return err
 	}
 	defer db.inUse.Done()
-	return view(ctx, db.reader, db.path, fn)
+	return view(ctx, db.reader, db.engine, db.path, fn)
 }
 
-func view(ctx context.Context, pool *sql.DB, path string, fn func(context.Context, *sql.Tx) error) error {
-	tx, err := pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+func view(ctx context.Context, pool *sql.DB, e engine, path string, fn func(context.Context, *sql.Tx) error) error {
+	tx, err := pool.BeginTx(ctx, e.reading())
+	if err != nil && CodeOf(classify("begin", path, err)) == CodeUnavailable {
+		tx, err = pool.BeginTx(ctx, e.reading()) // on another connection
+	}
 	if err != nil {
 		return classify("view", path, err)
 	}
@@ -202,9 +245,10 @@ func (db *DB) signal() {
 	}
 }
 
-// Check lets SQLite examine every page, index and foreign key of the file.
+// Check lets SQLite examine every page, index and foreign key of the file, and PostgreSQL read
+// every row.
 func (db *DB) Check(ctx context.Context) error {
-	return db.View(ctx, func(ctx context.Context, tx *sql.Tx) error { return check(ctx, tx, db.path) })
+	return db.View(ctx, func(ctx context.Context, tx *sql.Tx) error { return db.engine.check(ctx, tx, db.path) })
 }
 
 // Close waits for what is running, folds the write-ahead log into the file and closes it.
@@ -219,42 +263,6 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	db.inUse.Wait()
 	readers := db.reader.Close()
-	_, folded := db.writer.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	folded := db.engine.fold(context.Background(), db.writer)
 	return classify("close", db.path, errors.Join(readers, folded, db.writer.Close()))
-}
-
-func check(ctx context.Context, tx *sql.Tx, path string) error {
-	for _, pragma := range []string{"PRAGMA integrity_check(1)", "PRAGMA foreign_key_check"} {
-		if err := checkOne(ctx, tx, path, pragma); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkOne(ctx context.Context, tx *sql.Tx, path, pragma string) error {
-	rows, err := tx.QueryContext(ctx, pragma)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var first sql.NullString
-		cols, err := rows.Columns()
-		if err != nil {
-			return err
-		}
-		dest := make([]any, len(cols))
-		for i := range dest {
-			dest[i] = new(sql.NullString)
-		}
-		dest[0] = &first
-		if err := rows.Scan(dest...); err != nil {
-			return err
-		}
-		if first.String != "ok" {
-			return &Error{Code: CodeCorrupt, Op: "check", Path: path, Detail: pragma + ": " + first.String + "; restore this file from a backup"}
-		}
-	}
-	return rows.Err()
 }

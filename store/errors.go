@@ -13,8 +13,10 @@ import (
 // Code is the stable name of a kind of failure.
 type Code string
 
-// The codes of this package. Retry only CodeBusy; CodeStopped and CodeCorrupt
-// end the station; the others are the caller's or the operator's to mend.
+// The codes of this package. Retry only CodeBusy and CodeUnavailable; CodeStopped,
+// CodeTaken and CodeCorrupt end the station; the others are the caller's or the
+// operator's to mend. After CodeUnavailable of an Update it is not known whether its
+// transaction was committed: read what is there, after [DB.Settle], before trying again.
 const (
 	CodeSchemaNewer      Code = "schema_newer"      // the file was written by a newer program
 	CodeSchemaOlder      Code = "schema_older"      // read-only open of a file that still has to be migrated
@@ -33,6 +35,9 @@ const (
 	CodeClosed           Code = "closed"            // used after Close
 	CodeNested           Code = "nested_update"     // Update inside Update, which would wait for itself
 	CodeStopped          Code = "group_stopped"     // a Group ended by a failed commit
+	CodeUnavailable      Code = "store_unavailable" // the PostgreSQL server does not answer
+	CodeTaken            Code = "writer_taken"      // another process has become the writer of this database
+	CodeUnsafe           Code = "store_unsafe"      // a server that acknowledges what is not on disk
 )
 
 // Error is a failure of the store. Op says what was tried, Path the file,
@@ -69,7 +74,7 @@ func CodeOf(err error) Code {
 	return ""
 }
 
-// classify wraps an error of SQLite or database/sql that has no code yet; other errors pass
+// classify wraps an error of SQLite, PostgreSQL or database/sql that has no code yet; other errors pass
 // unchanged, so what a caller's function returns comes back as it was.
 func classify(op, path string, err error) error {
 	if err == nil {
@@ -77,6 +82,9 @@ func classify(op, path string, err error) error {
 	}
 	var own *Error
 	if errors.As(err, &own) {
+		if own.Path == "" {
+			own.Path = path
+		}
 		return err
 	}
 	var se *sqlite.Error
@@ -86,6 +94,9 @@ func classify(op, path string, err error) error {
 	}
 	if errors.Is(err, sql.ErrConnDone) {
 		return &Error{Code: CodeClosed, Op: op, Path: path, Err: err}
+	}
+	if code, detail, ok := classifyServer(err); ok {
+		return &Error{Code: code, Op: op, Path: path, Detail: detail, Err: err}
 	}
 	return err
 }

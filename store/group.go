@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync"
 )
@@ -183,7 +182,8 @@ func (g *Group) commit(first *item) bool {
 				continue
 			}
 			batch = append(batch, it)
-			if err := it.run(ctx, tx); err != nil {
+			var err error
+			if it.err, err = g.db.engine.item(ctx, tx, func() error { return it.fn(ctx, tx) }); err != nil {
 				return err
 			}
 			if len(batch) == g.limit {
@@ -216,28 +216,4 @@ func (g *Group) next() *item {
 	default:
 		return nil
 	}
-}
-
-// run runs one item; its refusal is kept for its caller, a broken contract ends the transaction.
-func (it *item) run(ctx context.Context, tx *sql.Tx) error {
-	before, err := changes(ctx, tx)
-	if err != nil {
-		return err
-	}
-	if it.err = it.fn(ctx, tx); it.err == nil {
-		return nil
-	}
-	after, err := changes(ctx, tx)
-	if err != nil {
-		return errors.Join(err, it.err)
-	}
-	if after != before {
-		return fmt.Errorf("an item failed after it wrote %d rows: %w", after-before, it.err)
-	}
-	return nil
-}
-
-func changes(ctx context.Context, tx *sql.Tx) (n int64, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT total_changes()").Scan(&n)
-	return n, err
 }

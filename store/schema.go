@@ -20,6 +20,9 @@ const applicationID = 0x52545131
 // gaps, in the root of Files (an embed.FS narrowed with fs.Sub, say). A file may hold several
 // statements. Once released it never changes; a change is a new file. Names are unique in a
 // database, [a-z][a-z0-9_]*.
+//
+// The text is SQLite's. PostgreSQL gets the same with its own names for the types INTEGER, TEXT
+// and BLOB and without STRICT and WITHOUT ROWID, which stand for themselves in capitals.
 type Schema struct {
 	Name  string
 	Files fs.FS
@@ -75,14 +78,14 @@ func goodName(s string) bool {
 }
 
 // migrate brings an open file to the schemas, one transaction per migration.
-func migrate(ctx context.Context, writer *sql.DB, path string, schemas []Schema) error {
-	if err := claim(ctx, writer, path); err != nil {
+func migrate(ctx context.Context, writer *sql.DB, e engine, path string, schemas []Schema) error {
+	if err := claim(ctx, writer, e); err != nil {
 		return err
 	}
 	var pending []func() error
 	err := inTx(ctx, writer, func(tx *sql.Tx) error {
 		return compare(ctx, tx, path, schemas, func(s Schema, m migration) {
-			pending = append(pending, func() error { return apply(ctx, writer, path, s, m) })
+			pending = append(pending, func() error { return apply(ctx, writer, e, path, s, m) })
 		})
 	})
 	if err != nil {
@@ -96,40 +99,21 @@ func migrate(ctx context.Context, writer *sql.DB, path string, schemas []Schema)
 	return nil
 }
 
-// claim marks a new file as this program's and refuses a file of another.
-func claim(ctx context.Context, writer *sql.DB, path string) error {
+// claim marks new books as this program's and refuses those of another.
+func claim(ctx context.Context, writer *sql.DB, e engine) error {
 	return inTx(ctx, writer, func(tx *sql.Tx) error {
-		tables, id, err := header(ctx, tx)
-		if err != nil {
+		tables, err := e.owner(ctx, tx)
+		if err != nil || tables > 0 {
 			return err
 		}
-		if tables > 0 {
-			return owned(id, path)
-		}
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		if err := e.claim(ctx, tx); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `CREATE TABLE store_migration (
+		_, err = tx.ExecContext(ctx, e.ddl(`CREATE TABLE store_migration (
 			schema TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, sha256 BLOB NOT NULL,
-			PRIMARY KEY (schema, number)) STRICT, WITHOUT ROWID`)
+			PRIMARY KEY (schema, number)) STRICT, WITHOUT ROWID`))
 		return err
 	})
-}
-
-func header(ctx context.Context, tx *sql.Tx) (tables, id int64, err error) {
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		return 0, 0, err
-	}
-	err = tx.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id)
-	return tables, id, err
-}
-
-func owned(id int64, path string) error {
-	if id == applicationID {
-		return nil
-	}
-	return &Error{Code: CodeSchemaForeign, Op: "open", Path: path,
-		Detail: fmt.Sprintf("application id %08x, expected %08x: this file belongs to another program", id, applicationID)}
 }
 
 // compare checks what was applied against the schemas and calls missing, in order, for what was not.
@@ -189,9 +173,9 @@ func history(ctx context.Context, tx *sql.Tx) (map[string][]migration, error) {
 	return applied, rows.Err()
 }
 
-func apply(ctx context.Context, writer *sql.DB, path string, s Schema, m migration) error {
+func apply(ctx context.Context, writer *sql.DB, e engine, path string, s Schema, m migration) error {
 	err := inTx(ctx, writer, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, m.text); err != nil {
+		if _, err := tx.ExecContext(ctx, e.ddl(m.text)); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO store_migration (schema, number, name, sha256) VALUES (?, ?, ?, ?)",

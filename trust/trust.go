@@ -16,8 +16,10 @@
 //
 // # What survives a crash
 //
-// Documents and their hand-over (outbox) in one transaction. A contract that was
-// being funded is funded under the same key and signed when the station opens.
+// Documents and their hand-over (outbox) in one transaction. A contract is written
+// down before the vault is asked to fund it, and forgotten only when the vault
+// refuses it: one that a crash or a failure left in between is funded under the same
+// number and signed later ([Station.Resume]).
 //
 // It implements spec/proof-chain.md §3 (enrolments) and spec/ledger.md §2
 // (Contract), without bids.
@@ -35,6 +37,7 @@ import (
 	"time"
 
 	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
@@ -59,8 +62,9 @@ type Clock interface{ Now() time.Time }
 // Vault is what Trust needs of the vault.
 type Vault interface {
 	// Fund moves the vault's part of a contract's stake, once for each contract,
-	// and returns the time of that posting. A refusal is a typed error with the
-	// reason and its figures.
+	// and returns the time of that posting; the same contract again gives the same
+	// answer. A refusal is a [*ledger.Error] with the reason and its figures, and
+	// has changed nothing; after any other error the contract may be funded.
 	Fund(ctx context.Context, terms proof.Contract) (fundedMS uint64, err error)
 	// Accepted books that all work of a contract is accepted: its robots are free.
 	Accepted(ctx context.Context, contract string) error
@@ -91,10 +95,12 @@ type Station struct {
 	log *slog.Logger
 
 	// mu orders documents and guards what follows.
-	mu       sync.Mutex
-	registry *proof.Registry
-	seq      uint64 // of the last document
-	number   uint64 // of the last contract
+	mu         sync.Mutex
+	registry   *proof.Registry
+	seq        uint64 // of the last document
+	number     uint64 // of the last contract
+	unfinished bool   // a contract may be funded and is not signed
+	broken     error  // why the book could not be read again
 }
 
 // Code names the kind of an [Error]; codes are stable.
@@ -102,7 +108,7 @@ type Code string
 
 // Codes of this station's errors.
 const (
-	CodeRefused      Code = "refused"       // a document that the registry refuses
+	CodeRefused      Code = "refused"       // a document that may not be logged
 	CodeUnknownRobot Code = "unknown_robot" // not enrolled with the contract's digger
 	CodeUnknownParty Code = "unknown_party" // enterprise, owner, digger or refinery
 )
@@ -141,11 +147,11 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 	return s, s.load(ctx)
 }
 
-// load builds the registry from the store.
+// load builds the registry from the store; after an error it is as it was.
 func (s *Station) load(ctx context.Context) error {
-	s.registry = proof.NewRegistry(s.Profile, nil)
-	s.seq, s.number = 0, 0
-	return s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	registry := proof.NewRegistry(s.Profile, nil)
+	var seq, number, open uint64
+	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM trust_document ORDER BY seq")
 		if err != nil {
 			return err
@@ -153,41 +159,76 @@ func (s *Station) load(ctx context.Context) error {
 		defer rows.Close()
 		for rows.Next() {
 			var raw []byte
-			if err := rows.Scan(&s.seq, &raw); err != nil {
+			if err := rows.Scan(&seq, &raw); err != nil {
 				return err
 			}
 			env, err := seal.DecodeEnvelope(raw)
 			if err == nil {
-				err = s.registry.Add(env)
+				err = registry.Add(env)
 			}
 			if err != nil {
-				return fmt.Errorf("trust document %d: %w", s.seq, err)
+				return fmt.Errorf("trust document %d: %w", seq, err)
 			}
 		}
 		if err := rows.Err(); err != nil {
 			return err
 		}
-		var number sql.NullInt64
-		err = tx.QueryRowContext(ctx, "SELECT max(number) FROM trust_contract").Scan(&number)
-		s.number = uint64(number.Int64)
-		return err
+		return tx.QueryRowContext(ctx, "SELECT coalesce(max(number), 0), count(*) - count(document) FROM trust_contract").Scan(&number, &open)
 	})
+	if err != nil {
+		return err
+	}
+	s.registry, s.seq, s.number, s.unfinished = registry, seq, number, open > 0
+	return nil
 }
 
 // Submit admits a signed document: a charter, policy, enrolment or closing. It
 // returns when the document is on disk and on its way to the log. The same
-// document again changes nothing.
+// document again changes nothing. A document that may not be logged is refused with
+// [CodeRefused]; a contract is opened by [Station.Award].
 func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if known, err := s.known(ctx, env); err != nil || known {
+		return err
+	}
+	if err := s.admissible(env, uint64(s.Clock.Now().UnixMilli())); err != nil {
+		return &Error{Code: CodeRefused, Detail: err.Error()}
+	}
 	return s.submit(ctx, env, nil)
 }
 
-// submit adds a document; also writes more in the same transaction.
+// admissible tests what the registry, which knows no clock, does not: that a document
+// comes in time and that the other stations can follow it.
+func (s *Station) admissible(env seal.Envelope, now uint64) error {
+	switch env.PayloadType {
+	case proof.TypeContract:
+		return errors.New("a contract is logged when the vault has funded it")
+	case proof.TypePolicy:
+		// The first one founds the reserve.
+		d, err := policy.Decode(env.Payload)
+		if err == nil && d.Version > 1 && d.Effective <= now {
+			return fmt.Errorf("policy version %d would hold since %d, it is %d", d.Version, d.Effective, now)
+		}
+	case proof.TypeEnrolment:
+		e, err := seal.DecodeEnrolment(env.Payload)
+		if _, _, founded := s.registry.Policy(torq.TimeLimitMS); err == nil && e.Robot == nil && !founded {
+			return errors.New("there is no wallet before the first policy")
+		}
+	case proof.TypeClosing:
+		c, err := proof.DecodeClosing(env.Payload)
+		if p, _, ok := s.registry.Policy(now); err == nil && ok && c.Closed < now+p.ClosingNotice {
+			return fmt.Errorf("a closing is logged at least %d ms before closed_ms %d, it is %d", p.ClosingNotice, c.Closed, now)
+		}
+	}
+	return nil
+}
+
+// submit adds a document that is not known; also writes more in the same
+// transaction.
 func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(context.Context, *sql.Tx) error) error {
-	known, err := s.known(ctx, env)
-	if err != nil || known {
-		return err
+	if s.broken != nil {
+		return s.broken
 	}
 	raw, err := env.EncodeCBOR()
 	if err != nil {
@@ -216,7 +257,13 @@ func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(conte
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, s.load(context.WithoutCancel(ctx)))
+		// The registry is ahead of the store.
+		if unread := s.load(context.WithoutCancel(ctx)); unread != nil {
+			s.registry = proof.NewRegistry(s.Profile, nil) // never shows what may not be on disk
+			s.broken = fmt.Errorf("trust has stopped: its book cannot be read: %w", unread)
+			return errors.Join(err, s.broken)
+		}
+		return err
 	}
 	s.seq++
 	return nil
@@ -264,7 +311,7 @@ func contractSubject(id, event string) (string, error) {
 }
 
 // With runs fn with the registry of all documents submitted so far. fn MUST NOT
-// keep it.
+// keep it nor call the station, and must be short.
 func (s *Station) With(fn func(*proof.Registry)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,8 +93,22 @@ func Postings(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Posting, error] 
 	}
 }
 
+// checkHead tests that the rows and the chain of postings end at the same posting.
+func checkHead(ctx context.Context, tx *sql.Tx, state ledger.State) error {
+	var seq uint64
+	var hash []byte
+	err := tx.QueryRowContext(ctx, "SELECT seq, hash FROM vault_posting ORDER BY seq DESC LIMIT 1").Scan(&seq, &hash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if seq != state.Seq || err == nil && string(hash) != string(state.Head[:]) {
+		return fmt.Errorf("the vault's rows are at posting %d, %s, its postings end with %d, %x", state.Seq, state.Head, seq, hash)
+	}
+	return nil
+}
+
 // save writes what the books say has changed.
-func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes) error {
+func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes, now uint64) error {
 	for i := range s.fresh {
 		p := &s.fresh[i]
 		if err := s.savePosting(ctx, tx, p.Posting, ch.Known); err != nil {
@@ -107,7 +121,7 @@ func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes) error
 				return err
 			}
 		}
-		if err := s.publish(ctx, tx, p); err != nil {
+		if err := s.publish(ctx, tx, p, max(now, p.Time)); err != nil {
 			return err
 		}
 	}
@@ -180,9 +194,10 @@ func personal(account string) bool {
 	return false
 }
 
-// publish signs what a posting says to everybody, and keeps its figures.
-func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted) error {
-	d := proof.Distribution{Origin: s.Origin, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
+// publish signs what a posting says to everybody, and keeps its figures. It is issued
+// now: a posting that was made up for a time long gone is signed with today's key.
+func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted, now uint64) error {
+	d := proof.Distribution{Origin: s.Origin, Seq: p.Seq, Posting: p.Hash, Issued: now}
 	switch p.Kind {
 	case ledger.KindMint:
 		c, err := ledger.DecodeCommand(p.Command)
@@ -212,7 +227,7 @@ func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted) error {
 			}
 		}
 		d.Kind = proof.KindDemurrage
-		if err := s.publishHead(ctx, tx, p.Seq, p.Hash, p.Time); err != nil {
+		if err := s.publishHead(ctx, tx, p.Seq, p.Hash, now); err != nil {
 			return err
 		}
 	case ledger.KindRecall:
@@ -228,7 +243,8 @@ func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted) error {
 }
 
 // saveMint keeps how a certificate's money was divided. Entries of enterprises are
-// pay; what the StakeVault's account gains beyond what was deployed is growth.
+// pay; what the StakeVault gains beyond what it had deployed is growth, what the
+// investors gain beyond what they had at work is their yield: pay is replenished.
 func (s *Station) saveMint(ctx context.Context, tx *sql.Tx, p *Posted, serial uint64) error {
 	var paid, disto, returns, stake torq.JT
 	for _, e := range p.Entries {
@@ -244,7 +260,7 @@ func (s *Station) saveMint(ctx context.Context, tx *sql.Tx, p *Posted, serial ui
 		}
 	}
 	_, err := tx.ExecContext(ctx, "INSERT INTO vault_mint (serial, seq, time, supply, paid, growth, returns, disto) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		int64(serial), int64(p.Seq), int64(p.Time), int64(serial*s.Profile.CertificateOre()), int64(paid), int64(stake), int64(returns), int64(disto))
+		int64(serial), int64(p.Seq), int64(p.Time), int64(p.Supply), int64(paid), int64(stake), int64(returns), int64(disto))
 	return err
 }
 

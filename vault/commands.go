@@ -1,166 +1,122 @@
 package vault
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
-	"robotorq.org/reserve/bus"
-	"robotorq.org/reserve/feed"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
 )
 
-// Logged follows the mint's feed: policies, enrolments, certificates.
-func (s *Station) Logged(ctx context.Context, msgs []bus.Message) error {
-	type logged struct {
-		seq          uint64
-		env          seal.Envelope
-		certificates [][]byte
+// number is the number of a contract of this reserve.
+func (s *Station) number(contract string) (uint64, error) {
+	origin, number, err := proof.ParseContractID(contract)
+	if err == nil && origin != s.Origin {
+		err = fmt.Errorf("contract %q is of another reserve than %s", contract, s.Origin)
 	}
-	all := make([]logged, len(msgs))
-	for i, m := range msgs {
-		env, certificates, err := feed.Decode(m.Body)
-		if err != nil {
-			return bus.Halt(m.Seq, "malformed", err)
-		}
-		all[i] = logged{m.Seq, env, certificates}
-	}
-	last := msgs[len(msgs)-1].Mark()
-	producer := msgs[0].Producer
-	return s.do(ctx, &job{
-		// The registry learns first, so both happen in save's transaction.
-		apply: func(uint64) (refused, err error) { return nil, nil },
-		save: func(ctx context.Context, tx *sql.Tx) error {
-			now := uint64(s.Clock.Now().UnixMilli())
-			for _, l := range all {
-				if _, err := feed.Learn(ctx, tx, s.registry, l.seq, l.env); err != nil {
-					return err
-				}
-				if err := s.follow(l.env, l.certificates, now); err != nil {
-					return fmt.Errorf("logged %s %s: %w", l.env.PayloadType, l.env.Digest(), err)
-				}
-			}
-			return bus.SaveMark(ctx, tx, s.ID, producer, last)
-		},
-	})
-}
-
-// follow posts what a logged artefact means for the books.
-func (s *Station) follow(env seal.Envelope, certificates [][]byte, now uint64) error {
-	switch env.PayloadType {
-	case proof.TypePolicy:
-		return s.must(&ledger.Adopt{Document: env.Payload}, now)
-	case proof.TypeEnrolment:
-		return s.enrol(env, now)
-	case proof.TypeRun:
-		for _, payload := range certificates {
-			if err := s.mint(payload, now); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// must posts a command that cannot be refused by right.
-func (s *Station) must(c ledger.Command, now uint64) error {
-	_, refused, err := s.apply(c, now)
-	return errors.Join(err, refused)
-}
-
-// enrol opens a wallet for a new member or organisation, and follows the status of
-// a known one. Robots have no wallet.
-func (s *Station) enrol(env seal.Envelope, now uint64) error {
-	e, err := seal.DecodeEnrolment(env.Payload)
-	if err != nil {
-		return err
-	}
-	if e.Role() == seal.RoleRobot {
-		return nil
-	}
-	account := e.Role() + ":" + e.ID
-	if e.Version == 1 {
-		if err := s.must(&ledger.Enrol{Account: account, Digest: env.Digest()}, now); err != nil {
-			return err
-		}
-	}
-	if status := status(e); e.Version > 1 || status != ledger.StatusActive {
-		return s.must(&ledger.SetStatus{Account: account, Status: status, Version: e.Version}, now)
-	}
-	return nil
-}
-
-func status(e *seal.Enrolment) string {
-	if e.Member != nil {
-		return e.Member.Status
-	}
-	return e.Org.Status
-}
-
-// mint turns a logged certificate into money.
-func (s *Station) mint(payload []byte, now uint64) error {
-	c, err := proof.DecodeCertificate(payload)
-	if err != nil {
-		return err
-	}
-	cmd := &ledger.Mint{Serial: c.Serial, Digest: c.Digest()}
-	for _, w := range c.Work {
-		_, number, err := proof.ParseContractID(w.Contract)
-		if err != nil {
-			return err
-		}
-		cmd.Work = append(cmd.Work, ledger.Work{Contract: number, Ore: w.Ore})
-	}
-	slices.SortFunc(cmd.Work, func(a, b ledger.Work) int { return cmp.Compare(a.Contract, b.Contract) })
-	return s.must(cmd, now)
+	return number, err
 }
 
 // Fund makes the vault check of a contract and moves the vault's part of its stake,
-// once for each contract number. It returns the time of that posting. A refusal is
-// the ledger's, with every reason and its figures.
+// once for each contract number: the same contract again changes nothing. It returns
+// the time of that posting. A refusal is the ledger's, with every reason and its
+// figures, and has changed nothing; after any other error the same call tells what
+// became of it.
 func (s *Station) Fund(ctx context.Context, c proof.Contract) (fundedMS uint64, err error) {
-	_, number, err := proof.ParseContractID(c.ID)
+	number, err := s.number(c.ID)
 	if err != nil {
 		return 0, err
 	}
 	terms := ledger.Terms{
-		Number: number, Enterprise: seal.RoleOrg + ":" + c.Enterprise, Robots: c.Robots, Work: c.Work, Stake: torq.JT(c.Stake),
+		Number: number, Enterprise: seal.RoleOrg + ":" + c.Enterprise, Robots: slices.Clone(c.Robots), Work: c.Work, Stake: torq.JT(c.Stake),
 		Release: c.Release.Name, Duration: c.Release.Parameter, DateToMarket: c.DateToMarket, Deadline: c.Deadline,
 	}
+	part := torq.JT(c.VaultPart)
 	err = s.do(ctx, &job{apply: func(now uint64) (refused, err error) {
 		if known, ok := s.book.Contract(number); ok {
 			fundedMS = known.FundedAt
-			return nil, nil
+			return sameContract(known, terms, part), nil
 		}
-		if err := s.book.CheckContract(&terms, s.ratings(c.Robots, now), now); err != nil {
-			return err, nil
-		}
-		if _, refused, err := s.apply(&ledger.Award{Terms: terms}, now); refused != nil || err != nil {
-			return refused, err
-		}
-		out, refused, err := s.apply(&ledger.Fund{Contract: number, VaultPart: torq.JT(c.VaultPart)}, now)
-		fundedMS = out.Time
-		return nil, errors.Join(refused, err) // the award stands: half a contract must not
+		fundedMS, refused, err = s.fund(terms, part, now)
+		return refused, err
 	}})
-	return fundedMS, err
+	if err != nil {
+		return 0, err
+	}
+	return fundedMS, nil
 }
 
-// Accepted books that all work of a contract is accepted, so that its robots are
-// free for another one. It changes nothing for a contract that is over.
-func (s *Station) Accepted(ctx context.Context, contract string) error {
-	_, number, err := proof.ParseContractID(contract)
+// fund awards and funds a contract that the books do not know.
+func (s *Station) fund(terms ledger.Terms, part torq.JT, now uint64) (fundedMS uint64, refused, err error) {
+	if part != terms.Stake {
+		// Nobody invests between award and funding yet.
+		return 0, refusal(ledger.CodeAmountInvalid, "the vault's part of contract %d is %d JT, not %d", terms.Number, terms.Stake, part), nil
+	}
+	if _, err := s.advance(now, math.MaxInt); err != nil {
+		return 0, nil, err
+	}
+	now = max(now, s.book.State().Time)
+	if refused := s.book.CheckContract(&terms, s.ratings(terms.Robots, now), now); refused != nil {
+		return 0, refused, nil
+	}
+	if _, refused, err := s.apply(&ledger.Award{Terms: terms}, now); refused != nil || err != nil {
+		return 0, refused, err
+	}
+	out, refused, err := s.apply(&ledger.Fund{Contract: terms.Number, VaultPart: part}, now)
+	return out.Time, nil, errors.Join(refused, err) // the award stands: half a contract must not
+}
+
+// sameContract refuses other terms under a number that is taken.
+func sameContract(known ledger.Contract, terms ledger.Terms, part torq.JT) error {
+	if known.FundedAt == 0 {
+		return refusal(ledger.CodeWrongState, "contract %d is %s", terms.Number, known.Stage)
+	}
+	before, err := ledger.EncodeCommand(&ledger.Award{Terms: known.Terms})
 	if err != nil {
 		return err
 	}
+	again, err := ledger.EncodeCommand(&ledger.Award{Terms: terms})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(before, again) || known.VaultPart != part {
+		return refusal(ledger.CodeConflict, "contract %d was funded at %d on other terms", terms.Number, known.FundedAt)
+	}
+	return nil
+}
+
+func refusal(code ledger.Code, format string, args ...any) error {
+	return &ledger.Error{Code: code, Detail: fmt.Sprintf(format, args...), Operation: -1}
+}
+
+// Accepted books that all work of a contract is accepted, so that its robots are
+// free for another one. It changes nothing for a contract that is over, or that was
+// booked so before.
+func (s *Station) Accepted(ctx context.Context, contract string) error {
+	number, err := s.number(contract)
+	if err != nil {
+		return err
+	}
+	working := func() bool {
+		c, ok := s.book.Contract(number)
+		return ok && !c.Accepted && (c.Stage == ledger.Funded || c.Stage == ledger.Active)
+	}
+	s.mu.RLock()
+	first := working()
+	s.mu.RUnlock()
+	if !first {
+		return nil
+	}
 	return s.do(ctx, &job{apply: func(now uint64) (refused, err error) {
-		if c, ok := s.book.Contract(number); !ok || c.Accepted || c.Stage != ledger.Funded && c.Stage != ledger.Active {
+		if !working() {
 			return nil, nil
 		}
 		_, refused, err = s.apply(&ledger.Accept{Contract: number}, now)
@@ -187,7 +143,8 @@ type Receipt struct {
 }
 
 // Order executes a member's signed order and returns when it is on disk. The same
-// order again returns the first receipt. Errors are the ledger's, typed.
+// order again returns the first receipt, also after it has expired; its signatures
+// are not looked at then, since nothing happens. Errors are the ledger's, typed.
 func (s *Station) Order(ctx context.Context, env seal.Envelope) (Receipt, error) {
 	order, err := ledger.OrderFrom(env)
 	if err != nil {
@@ -199,12 +156,22 @@ func (s *Station) Order(ctx context.Context, env seal.Envelope) (Receipt, error)
 		}
 		return s.receipt(ctx, order, known, true)
 	}
-	now := uint64(s.Clock.Now().UnixMilli())
-	if _, err := ledger.CheckOrder(env, s.Origin, s.keysOf(order.From), now); err != nil {
+	checkedMS := uint64(s.Clock.Now().UnixMilli())
+	s.mu.RLock()
+	enrolled := s.newest(order.From)
+	s.mu.RUnlock()
+	if _, err := ledger.CheckOrder(env, s.Origin, enrolled, checkedMS); err != nil {
 		return Receipt{}, err
 	}
 	var out ledger.Outcome
 	err = s.do(ctx, &job{apply: func(now uint64) (refused, err error) {
+		// Keys hold at the time of the posting, which may be later.
+		now = max(now, s.book.State().Time)
+		if again := s.newest(order.From); !sameKeys(enrolled, again, checkedMS, now) {
+			if _, refused := ledger.CheckOrder(env, s.Origin, again, now); refused != nil {
+				return refused, nil
+			}
+		}
 		out, refused, err = s.apply(&ledger.Submit{Envelope: env}, now)
 		return refused, err
 	}})
@@ -212,6 +179,25 @@ func (s *Station) Order(ctx context.Context, env seal.Envelope) (Receipt, error)
 		return Receipt{}, err
 	}
 	return s.receipt(ctx, order, out.Known, out.Repeated)
+}
+
+// newest lists the keys of an account's owner by its newest enrolment. The caller
+// holds mu.
+func (s *Station) newest(account string) []seal.Key {
+	role, id, _ := strings.Cut(account, ":")
+	versions := s.registry.PersonVersions(role, id)
+	if len(versions) == 0 {
+		return nil
+	}
+	return versions[len(versions)-1].Keys
+}
+
+// sameKeys reports whether what was verified with keys at one time holds with others
+// at a later one.
+func sameKeys(before, now []seal.Key, beforeMS, nowMS uint64) bool {
+	return slices.EqualFunc(before, now, func(a, b seal.Key) bool {
+		return a.KeyID == b.KeyID && a.ValidAt(beforeMS) == b.ValidAt(nowMS)
+	})
 }
 
 func (s *Station) receipt(ctx context.Context, order ledger.Order, known ledger.Known, repeated bool) (r Receipt, err error) {
@@ -225,16 +211,4 @@ func (s *Station) receipt(ctx context.Context, order ledger.Order, known ledger.
 		return err
 	})
 	return r, err
-}
-
-// keysOf lists the keys of an account's owner by its newest enrolment.
-func (s *Station) keysOf(account string) []seal.Key {
-	role, id, _ := strings.Cut(account, ":")
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	versions := s.registry.PersonVersions(role, id)
-	if len(versions) == 0 {
-		return nil
-	}
-	return versions[len(versions)-1].Keys
 }

@@ -13,14 +13,18 @@
 // # What it trusts
 //
 // The charter's and enrolments' keys as the registry knows them, its own store and
-// clock. Every rule of the money is in package ledger, whose invariants are tested
-// after every posting; a broken one stops the vault before anything is committed.
+// clock. The mint's feed is trusted for its order alone: a certificate becomes money
+// when the mint's signature over its run verifies here. Every rule of the money is in
+// package ledger, whose invariants are tested after every posting; a broken one stops
+// the vault before anything is committed.
 //
 // # What survives a crash
 //
 // Postings, the rows that they changed, receipts, what goes to the log (outbox)
 // and the mark of the feed are one transaction. Nothing is answered before it is
-// on disk. One goroutine writes; it commits whatever waits at once.
+// on disk. One goroutine writes; it commits whatever waits at once. When a commit
+// fails the vault stops: what was not acknowledged may be asked for again under the
+// same key after the next start.
 //
 // It implements spec/ledger.md §1 (orders, receipts, storage) and §2 (minting,
 // release) as a thin shell.
@@ -31,9 +35,9 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -76,8 +80,9 @@ type Options struct {
 	Clock   Clock
 	Logger  *slog.Logger
 
-	// Posted is called after postings are on disk, in order, if set. It MUST
-	// return soon.
+	// Posted is called by the writer after postings are on disk, in order, if
+	// set. It MUST return soon, and MUST NOT wait for anything that waits for the
+	// vault: it may call With, but neither Order nor Trust.
 	Posted func(Posted)
 }
 
@@ -88,7 +93,8 @@ type Posted struct {
 	Each    torq.JT // of a dividend
 	Paid    torq.JT // of a dividend, to all
 
-	Certificates uint64 // minted in all, after it
+	Certificates uint64  // minted in all, after it
+	Supply       torq.JT // after it
 
 	lines []line
 }
@@ -118,18 +124,43 @@ type Station struct {
 
 // job is something that waits for the writer.
 type job struct {
-	// apply changes the books in memory. A caller's fault is returned as refused
-	// and MUST have changed nothing; any other error throws the books away.
+	// apply changes the books in memory; may be nil. A caller's fault is returned
+	// as refused and MUST have changed nothing; any other error throws the books
+	// away.
 	apply func(now uint64) (refused, err error)
-	// save writes more in the same transaction; may be nil.
-	save func(ctx context.Context, tx *sql.Tx) error
+	// save writes more in the same transaction, and may apply more; may be nil.
+	save func(ctx context.Context, tx *sql.Tx, now uint64) error
 	done chan error
 }
 
 const (
 	maxJobs = 2000
+	maxDue  = 1000                   // postings due by time in one transaction
 	idle    = 200 * time.Millisecond // between looks at what is due by time
 )
+
+// Code names the kind of an [Error]; codes are stable.
+type Code string
+
+// Codes of this station's errors.
+const (
+	CodeClosed  Code = "closed"  // the vault does not run
+	CodeStopped Code = "stopped" // it has just failed: whether this was posted shows after the next start
+)
+
+// Error is an error of this station. Refusals are the ledger's, [*ledger.Error].
+type Error struct {
+	Code   Code
+	Detail string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "vault " + string(e.Code) + ": " + e.Detail }
+
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
+func closed() error { return &Error{Code: CodeClosed, Detail: "it does not run"} }
 
 // Open loads the vault's books.
 func Open(ctx context.Context, o Options) (*Station, error) {
@@ -140,37 +171,48 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 	return s, s.load(ctx)
 }
 
-// load restores registry and books from the store.
+// load restores registry and books from the store; after an error they are as they
+// were.
 func (s *Station) load(ctx context.Context) error {
-	s.registry = proof.NewRegistry(s.Profile, nil)
-	if err := feed.Load(ctx, s.DB, s.registry); err != nil {
+	registry := proof.NewRegistry(s.Profile, nil)
+	if err := feed.Load(ctx, s.DB, registry); err != nil {
 		return err
 	}
-	s.book = ledger.New(s.Profile, s.Origin, keys{s.DB})
-	return s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var each sql.NullInt64
+	book := s.emptyBook()
+	var each sql.NullInt64
+	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, "SELECT max(sum) FROM vault_dividend").Scan(&each); err != nil {
 			return err
 		}
-		s.each = torq.JT(each.Int64)
 		var any bool
-		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM vault_row)").Scan(&any); err != nil || !any {
+		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM vault_row)").Scan(&any); err != nil {
 			return err
 		}
-		return s.book.Restore(Rows(ctx, tx))
+		if any {
+			if err := book.Restore(Rows(ctx, tx)); err != nil {
+				return err
+			}
+		}
+		return checkHead(ctx, tx, book.State())
 	})
+	if err != nil {
+		return err
+	}
+	s.registry, s.book, s.each = registry, book, torq.JT(each.Int64)
+	return nil
 }
 
-// errClosed is returned to callers when the vault does not run.
-var errClosed = errors.New("the vault is closed")
+func (s *Station) emptyBook() *ledger.Book { return ledger.New(s.Profile, s.Origin, keys{s.DB}) }
 
-// do hands a job to the writer and waits until it is on disk or refused.
+// do hands a job to the writer and waits until it is on disk or refused. Once the
+// writer may have it ctx does not end the waiting, so that every outcome is told:
+// after ctx's error and after [CodeClosed] nothing was done.
 func (s *Station) do(ctx context.Context, j *job) error {
 	j.done = make(chan error, 1)
 	select {
 	case s.jobs <- j:
 	case <-s.quit:
-		return errClosed
+		return closed()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -182,7 +224,7 @@ func (s *Station) do(ctx context.Context, j *job) error {
 		case err := <-j.done:
 			return err
 		default:
-			return errClosed
+			return closed()
 		}
 	}
 }
@@ -222,88 +264,123 @@ func (s *Station) collect(first *job) []*job {
 	return batch
 }
 
-// commit posts what is due, applies the jobs, writes it all in one transaction and
-// answers.
+// commit posts what is due, applies the jobs, writes it all and answers. What is due
+// may take several transactions; the jobs are in the last.
 func (s *Station) commit(ctx context.Context, batch []*job) error {
 	ctx = context.WithoutCancel(ctx)
-	s.mu.Lock()
-	s.fresh = nil
-	refused, err := s.write(ctx, batch)
-	posted := s.fresh
-	if err != nil {
-		err = errors.Join(err, s.load(ctx))
-	}
-	s.mu.Unlock()
-	for i, j := range batch {
-		switch {
-		case err != nil:
-			j.done <- fmt.Errorf("the vault has stopped and nothing was posted: %w", err)
-		default:
-			j.done <- refused[i]
+	for done := false; !done; {
+		var refused []error
+		var posted []Posted
+		var err error
+		refused, posted, done, err = s.transact(ctx, batch)
+		if err != nil {
+			for _, j := range batch {
+				j.done <- &Error{Code: CodeStopped, Detail: err.Error()} // its cause is not this caller's fault
+			}
+			return err
+		}
+		if done {
+			for i, j := range batch {
+				j.done <- refused[i]
+			}
+		}
+		if s.Posted != nil {
+			for _, p := range posted {
+				s.Posted(p)
+			}
 		}
 	}
-	if err == nil && s.Posted != nil {
-		for _, p := range posted {
-			s.Posted(p)
-		}
-	}
-	return err
+	return nil
 }
 
-func (s *Station) write(ctx context.Context, batch []*job) (refused []error, err error) {
+// transact is one transaction. Without done it was full of what is due, and nothing
+// of the batch is in it. After an error registry and books are what is on disk or,
+// if that cannot be read, empty: they never show what may not be.
+func (s *Station) transact(ctx context.Context, batch []*job) (refused []error, posted []Posted, done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh = nil
 	now := uint64(s.Clock.Now().UnixMilli())
-	if err := s.advance(now); err != nil {
-		return nil, err
-	}
-	if len(batch) == 0 && len(s.fresh) == 0 {
-		return nil, nil
-	}
-	refused = make([]error, len(batch))
-	for i, j := range batch {
-		if refused[i], err = j.apply(now); err != nil {
-			return nil, err
+	if done, err = s.advance(now, maxDue); err == nil {
+		if !done {
+			batch = nil
 		}
+		refused, err = s.write(ctx, batch, now)
+	}
+	posted, s.fresh = s.fresh, nil
+	if err == nil {
+		return refused, posted, done, nil
+	}
+	if unread := s.load(ctx); unread != nil {
+		s.registry, s.book, s.each = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0
+		err = errors.Join(err, unread)
+	}
+	return nil, nil, false, err
+}
+
+func (s *Station) write(ctx context.Context, batch []*job, now uint64) (refused []error, err error) {
+	refused = make([]error, len(batch))
+	saves := false
+	for i, j := range batch {
+		if j.apply != nil {
+			if refused[i], err = j.apply(now); err != nil {
+				return nil, err
+			}
+		}
+		saves = saves || j.save != nil && refused[i] == nil
+	}
+	if len(s.fresh) == 0 && !saves {
+		return refused, nil
 	}
 	return refused, s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for i, j := range batch {
 			if j.save == nil || refused[i] != nil {
 				continue
 			}
-			if err := j.save(ctx, tx); err != nil {
+			if err := j.save(ctx, tx, now); err != nil {
 				return err
 			}
 		}
-		return s.save(ctx, tx, s.book.Drain())
+		return s.save(ctx, tx, s.book.Drain(), now)
 	})
 }
 
-// advance posts what is due by time.
-func (s *Station) advance(now uint64) error {
-	if s.book.State().Policies == 0 {
-		return nil
-	}
-	for {
+// advance posts what is due by time, at most so many postings, and reports whether
+// that was all.
+func (s *Station) advance(now uint64, most int) (all bool, err error) {
+	for range most {
 		c, at := s.book.Due(max(now, s.book.State().Time))
 		if c == nil {
-			return nil
+			return true, nil
 		}
 		if _, refused, err := s.apply(c, at); err != nil || refused != nil {
-			return errors.Join(err, refused)
+			return false, errors.Join(err, refused)
 		}
 	}
+	return false, nil
 }
 
 // apply posts one command in memory. An error of the command is refused; one that
 // leaves the books unusable is err.
 func (s *Station) apply(c ledger.Command, now uint64) (out ledger.Outcome, refused, err error) {
 	out, refused = s.book.Apply(c, now)
+	if ledger.CodeOf(refused) == ledger.CodeBehind {
+		// Something became due by what was posted just before: a contract's end.
+		if all, err := s.advance(now, math.MaxInt); err != nil || !all {
+			return out, nil, errors.Join(err, refused)
+		}
+		out, refused = s.book.Apply(c, now)
+	}
 	switch ledger.CodeOf(refused) {
 	case ledger.CodeInvariant, ledger.CodeKeyLookup, ledger.CodeBehind, ledger.CodeOutOfOrder:
 		return out, nil, refused
 	}
 	if refused == nil && !out.Repeated {
-		p := Posted{Posting: *out.Posting, Members: out.Members, Each: out.Each, Certificates: s.book.State().Certificates}
-		p.lines = s.lines(p.Entries)
+		state := s.book.State()
+		p := Posted{
+			Posting: *out.Posting, Members: out.Members, Each: out.Each,
+			Certificates: state.Certificates, Supply: state.Supply(), lines: s.lines(out.Posting.Entries),
+		}
 		s.fresh = append(s.fresh, p)
 	}
 	return out, refused, nil
@@ -329,7 +406,7 @@ func (s *Station) lines(entries []ledger.Entry) []line {
 }
 
 // With runs fn with the books and the registry as they are committed. fn MUST NOT
-// change or keep them, and must be short.
+// change or keep them, MUST NOT call the station, and must be short.
 func (s *Station) With(fn func(*ledger.Book, *proof.Registry)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

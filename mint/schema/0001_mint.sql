@@ -8,10 +8,10 @@ CREATE TABLE mint_counter (
 	value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The end of every chain of artefacts: batches by digger, pours by refinery,
--- certificates and runs of this mint.
+-- The end of every chain of artefacts: reports by robot, batches by digger, pours
+-- by refinery, certificates and runs of this mint, heads of the vault.
 CREATE TABLE mint_chain (
-	kind   TEXT NOT NULL, -- batch, pour, certificate, run
+	kind   TEXT NOT NULL, -- robot, batch, pour, certificate, run, head
 	name   TEXT NOT NULL,
 	seq    INTEGER NOT NULL,
 	digest BLOB NOT NULL,
@@ -67,7 +67,8 @@ CREATE TABLE mint_ingot (
 	last_ms  INTEGER NOT NULL,
 	sealed   INTEGER NOT NULL,    -- of the pour
 	serial   INTEGER,             -- certificate, once it is in one
-	checked  INTEGER NOT NULL DEFAULT 0
+	checked  INTEGER NOT NULL DEFAULT 0,
+	fault    TEXT                 -- why it does not derive, found before it was in one
 ) STRICT;
 CREATE INDEX mint_ingot_waiting ON mint_ingot (ord) WHERE serial IS NULL;
 CREATE INDEX mint_ingot_unchecked ON mint_ingot (ord) WHERE serial IS NOT NULL AND checked = 0;

@@ -15,10 +15,13 @@ CREATE TABLE refinery_chain (
 	covers INTEGER NOT NULL  -- largest sealed_ms of the batches taken
 ) STRICT;
 
--- Diggers that were stopped, and why.
+-- Diggers that were stopped, by which message, and the fault in it.
 CREATE TABLE refinery_stopped (
-	digger TEXT PRIMARY KEY,
-	batch  INTEGER NOT NULL,
-	time   INTEGER NOT NULL,
-	fault  TEXT NOT NULL
+	digger   TEXT PRIMARY KEY,
+	message  INTEGER NOT NULL,
+	time     INTEGER NOT NULL, -- Unix ms
+	artefact TEXT NOT NULL,
+	digest   BLOB NOT NULL,
+	rule     TEXT NOT NULL,
+	detail   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;

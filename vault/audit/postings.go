@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"robotorq.org/reserve/ledger"
-	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
@@ -327,7 +326,7 @@ func (a *auditor) dividend(p ledger.Posting, before ledger.State) (members uint6
 
 // checkWord compares a posting with what the vault says of it in the log.
 func (a *auditor) checkWord(p ledger.Posting, c ledger.Command, members uint64, each torq.JT) error {
-	want := proof.Distribution{Origin: a.sum.Origin, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
+	want := proof.Distribution{Origin: a.sum.Origin, Seq: p.Seq, Posting: p.Hash}
 	ore := a.opts.Profile.CertificateOre()
 	switch c := c.(type) {
 	case *ledger.Mint:
@@ -357,7 +356,11 @@ func (a *auditor) checkWord(p ledger.Posting, c ledger.Command, members uint64, 
 	case !found:
 		a.sum.Unlogged++
 		return nil
-	case !bytes.Equal(w.says.Encode(), want.Encode()):
+	case w.says.Issued < p.Time:
+		return postingFault(p.Seq, "distribution", "was made at %d; log entry %d is of %d", p.Time, w.entry, w.says.Issued)
+	}
+	want.Issued = w.says.Issued // when the vault came to say it
+	if !bytes.Equal(w.says.Encode(), want.Encode()) {
 		return postingFault(p.Seq, "distribution", "log entry %d says %s; the posting makes it %s", w.entry, say(w.says), say(want))
 	}
 	delete(a.log.distributions, p.Seq)
@@ -509,8 +512,8 @@ func (a *auditor) checkReceipt(ctx context.Context, p ledger.Posting, c *ledger.
 	if err != nil {
 		return err
 	}
-	want := proof.Receipt{Origin: a.sum.Origin, Order: order.ID, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
-	if !bytes.Equal(r.Encode(), want.Encode()) {
+	want := proof.Receipt{Origin: a.sum.Origin, Order: order.ID, Seq: p.Seq, Posting: p.Hash, Issued: r.Issued}
+	if r.Issued < p.Time || !bytes.Equal(r.Encode(), want.Encode()) {
 		return postingFault(p.Seq, "receipt", "says order %x is posting %d with hash %s at %d; it is posting %d with hash %s at %d", r.Order, r.Seq, r.Posting, r.Issued, p.Seq, p.Hash, p.Time)
 	}
 	if err := a.log.registry.VerifySigned(env, seal.RoleVault, "", r.Issued); err != nil {
@@ -519,5 +522,3 @@ func (a *auditor) checkReceipt(ctx context.Context, p ledger.Posting, c *ledger.
 	a.books.receipts++
 	return nil
 }
-
-var _ = merkle.Hash{}

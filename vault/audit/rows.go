@@ -164,7 +164,8 @@ func (a *auditor) checkRows(ctx context.Context) error {
 		case err != nil:
 			return unreadable(what, err)
 		case !bytes.Equal(kept, row.Value):
-			return fault(what, "stored_row", "the store says %s, the postings make it %s", short(kept), short(row.Value))
+			at := agreement(kept, row.Value)
+			return fault(what, "stored_row", "from byte %d of %d on the store says %s, the postings make it %s", at, len(row.Value), short(kept[at:]), short(row.Value[at:]))
 		}
 		n++
 		a.opts.progress("rows", n, 0)
@@ -172,8 +173,7 @@ func (a *auditor) checkRows(ctx context.Context) error {
 	if err := a.surplusRow(ctx, n); err != nil {
 		return err
 	}
-	const orders = "SELECT e.account || ', line ' || e.line || ' of posting ' || e.seq FROM vault_entry e"
-	if err := a.surplusLine(ctx, orders); err != nil {
+	if err := a.surplusLine(ctx); err != nil {
 		return err
 	}
 	if err := a.noMore(ctx, "dividend", "vault_dividend", a.sum.Dividends,
@@ -214,7 +214,7 @@ func (a *auditor) surplusRow(ctx context.Context, n uint64) error {
 }
 
 // surplusLine names a stored line that no posting makes.
-func (a *auditor) surplusLine(ctx context.Context, _ string) error {
+func (a *auditor) surplusLine(ctx context.Context) error {
 	var stored uint64
 	if err := a.tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_entry").Scan(&stored); err != nil {
 		return err
@@ -255,6 +255,10 @@ func (a *auditor) surplusLine(ctx context.Context, _ string) error {
 
 // checkLearnt compares the documents that the vault judges by with the log.
 func (a *auditor) checkLearnt(ctx context.Context) error {
+	var mark int64 // how far the vault has followed the feed
+	if err := a.tx.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM bus_mark").Scan(&mark); err != nil {
+		return unreadable("bus_mark", err)
+	}
 	rows, err := a.tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged ORDER BY seq")
 	if err != nil {
 		return err
@@ -273,8 +277,8 @@ func (a *auditor) checkLearnt(ctx context.Context) error {
 			return fault(what, "unlogged", "the log holds %d documents", len(a.log.learnt))
 		case merkle.LeafHash(raw) != a.log.learnt[i]:
 			return fault(what, "stored_document", "is not the document that the log holds there")
-		case seq <= last:
-			return fault(what, "order", "its place is not above %d", last)
+		case seq <= last || seq > mark:
+			return fault(what, "order", "its place is not above %d, or above the mark of the feed, %d", last, mark)
 		}
 		last = seq
 	}
@@ -300,7 +304,10 @@ func (a *auditor) checkOutbox(ctx context.Context) error {
 			return unreadable("bus_outbox", err)
 		}
 		what := fmt.Sprintf("outbox message %d of %s", n, who)
-		if who == producer && (n != seq+1 || !bytes.Equal(prev, digest[:])) {
+		switch {
+		case producer != "" && who != producer:
+			return fault(what, "producer", "the vault hands over as %s", producer)
+		case producer != "" && (n != seq+1 || !bytes.Equal(prev, digest[:])):
 			return fault(what, "link", "does not follow message %d", seq)
 		}
 		var before bus.Digest
@@ -314,11 +321,25 @@ func (a *auditor) checkOutbox(ctx context.Context) error {
 	return rows.Err()
 }
 
-// short is the hex form of a value, cut.
+// agreement is how many bytes two values have in common at their beginning.
+func agreement(a, b []byte) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// short is the hex form of the beginning of a value, "nothing" when it is empty.
 func short(value []byte) string {
-	const most = 32
-	if len(value) > most {
-		return fmt.Sprintf("%x… (%d bytes)", value[:most], len(value))
+	const most = 16
+	switch {
+	case len(value) == 0:
+		return "nothing"
+	case len(value) > most:
+		return fmt.Sprintf("%x…", value[:most])
 	}
 	return fmt.Sprintf("%x", value)
 }

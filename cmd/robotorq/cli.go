@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"robotorq.org/reserve/api/client"
+	"robotorq.org/reserve/archive"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/store"
+)
+
+// Exit codes of every command (spec interface).
+const (
+	exitOK     = 0 // done, and what was checked holds
+	exitFailed = 1 // what was checked or asked for failed
+	exitUsage  = 2 // wrong usage, or `verify` could not check
+)
+
+// streams are the command's ends; tests hand in buffers.
+type streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// global holds the flags that every command understands.
+type global struct {
+	JSON bool `name:"json" help:"Print one JSON document for programs."`
+}
+
+type cli struct {
+	global
+
+	Up      upCmd      `cmd:"" group:"reserve" help:"Run the whole reserve in this process."`
+	Charter charterCmd `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
+	Keys    keysCmd    `cmd:"" group:"reserve" help:"Key files of this data directory."`
+	Members membersCmd `cmd:"" group:"reserve" help:"Admit members and organisations."`
+	Doctor  doctorCmd  `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
+
+	Robot robotCmd `cmd:"" group:"robots" help:"A robot's agent."`
+
+	Verify verifyCmd `cmd:"" group:"proof" help:"Check a certificate, an ore proof or a whole data directory, offline."`
+	Audit  auditCmd  `cmd:"" group:"proof" help:"Recompute the reserve's books from artefacts and postings."`
+	Proof  proofCmd  `cmd:"" group:"proof" help:"Derive, export and open up proofs."`
+
+	Wallet walletCmd `cmd:"" group:"members" help:"A member's keys and money."`
+	Ledger ledgerCmd `cmd:"" group:"members" help:"The ledger's rules, run on a file of operations."`
+
+	Bench   benchCmd   `cmd:"" help:"Measure this machine beside its own limit."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+var groups = []kong.Group{
+	{Key: "reserve", Title: "Running a reserve"},
+	{Key: "robots", Title: "Robots"},
+	{Key: "proof", Title: "Checking"},
+	{Key: "members", Title: "Members and money"},
+}
+
+// exitError carries an exit code other than 1 to the edge.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// run parses and executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, std streams) (code int) {
+	var c cli
+	variables := kong.Vars{"data": dataDir("")}
+	exited := false
+	parser, err := kong.New(&c,
+		kong.Name("robotorq"),
+		kong.Description("Money backed by metered robot work: a reserve, its proofs and its wallets."),
+		kong.Writers(std.Out, std.Err),
+		kong.Exit(func(n int) { exited, code = true, n }),
+		variables,
+		kong.ExplicitGroups(groups),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("ROBOTORQ"),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std, &c.global),
+	)
+	if err != nil {
+		fmt.Fprintln(std.Err, "robotorq:", err)
+		return exitUsage
+	}
+	if len(args) == 0 || args[0] == "help" {
+		args = append(args[min(1, len(args)):], "--help")
+	}
+	command, err := parser.Parse(args)
+	if exited {
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(std.Err, "robotorq: %v\nRun `robotorq --help` for the commands.\n", err)
+		return exitUsage
+	}
+	err = command.Run()
+	return report(std, c.JSON, err)
+}
+
+// report prints an error for its reader and returns the exit code.
+func report(std streams, asJSON bool, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	if asJSON {
+		writeJSON(std.Err, map[string]any{"error": err.Error(), "code": errorCode(err)})
+		return code
+	}
+	fmt.Fprintln(std.Err, "robotorq:", err)
+	return code
+}
+
+// errorCode finds the stable code of a typed error, "" when it has none.
+func errorCode(err error) string {
+	var coded interface{ ErrorCode() string }
+	if errors.As(err, &coded) {
+		return coded.ErrorCode()
+	}
+	if f := proof.AsFault(err); f != nil {
+		return f.Rule
+	}
+	var answered *client.Error
+	if errors.As(err, &answered) {
+		return string(answered.Code)
+	}
+	if code := ledger.CodeOf(err); code != "" {
+		return string(code)
+	}
+	var kept *archive.Error
+	if errors.As(err, &kept) {
+		return kept.Code
+	}
+	var sealed *seal.Error
+	if errors.As(err, &sealed) {
+		return string(sealed.Code)
+	}
+	return string(store.CodeOf(err))
+}
+
+// writeJSON prints one indented JSON document.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// readInput reads a file, or standard input for "-".
+func readInput(std streams, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(std.In)
+	}
+	return os.ReadFile(name)
+}

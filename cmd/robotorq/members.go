@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/api/client"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/node"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/robot"
+	"robotorq.org/reserve/seal"
+)
+
+type membersCmd struct {
+	Enrol membersEnrolCmd `cmd:"" help:"Admit a member, an organisation or a robot by its request."`
+}
+
+type membersEnrolCmd struct {
+	Request string `arg:"" help:"Request of robotorq wallet new or robot enrol; - for standard input."`
+	Subject string `help:"What makes a member one person, for the registrar's keyed hash; never stored or sent."`
+	Data    string `placeholder:"DIR" help:"Data directory with the registrar's key (default: ${data})."`
+	URL     string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The reserve's node."`
+	Token   string `placeholder:"TOKEN" help:"Have the node sign, with a token of role registrar, instead of a key of this machine."`
+	Digger  string `default:"digger-1" help:"Digger of a robot."`
+}
+
+// Help is the long help with examples.
+func (membersEnrolCmd) Help() string {
+	return `The registrar's key of the data directory signs the enrolment, and the running node
+logs it. A person is enrolled once: --subject is hashed with a secret that lies beside
+the registrar's key (back it up with that), so the same subject is refused a second time.
+
+Examples:
+  robotorq members enrol request.json --subject "passport X1234567" --data /var/lib/robotorq
+  robotorq members enrol works.json
+  ROBOTORQ_TOKEN=rtq_… robotorq members enrol request.json --subject "…" --url https://reserve.example`
+}
+
+// enrolRequest is any of the requests.
+type enrolRequest struct {
+	admissionRequest
+	robot *robot.Request
+}
+
+func readRequest(data []byte) (enrolRequest, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return enrolRequest{}, fmt.Errorf("not a JSON request: %w", err)
+	}
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.DisallowUnknownFields()
+	if _, ok := members["robot"]; ok {
+		var r robot.Request
+		err := d.Decode(&r)
+		return enrolRequest{robot: &r}, err
+	}
+	var r enrolRequest
+	if err := d.Decode(&r.admissionRequest); err != nil {
+		return r, err
+	}
+	if (r.Member == "") == (r.Org == "") {
+		return r, errors.New(`the request names neither a "member" nor an "org" nor a "robot", or more than one`)
+	}
+	return r, nil
+}
+
+func (c *membersEnrolCmd) Run(ctx context.Context, std streams, g *global) error {
+	data, err := readInput(std, c.Request)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	request, err := readRequest(data)
+	if err != nil {
+		return &exitError{exitUsage, fmt.Errorf("%s: %w", c.Request, err)}
+	}
+	if request.Member != "" && strings.TrimSpace(c.Subject) == "" {
+		return &exitError{exitUsage, errors.New("a member is enrolled once: say with --subject what makes the person one")}
+	}
+	var done api.Enrolled
+	if c.Token != "" {
+		done, err = c.admit(ctx, request)
+	} else {
+		done, err = enrolAs(ctx, std, registrarAt{dataDir(c.Data), c.URL}, request, c.Subject, c.Digger)
+	}
+	if err != nil {
+		return err
+	}
+	return printEnrolled(std, g, done)
+}
+
+func printEnrolled(std streams, g *global, done api.Enrolled) error {
+	if g.JSON {
+		return writeJSON(std.Out, done)
+	}
+	_, err := fmt.Fprintf(std.Out, "Enrolled %s, version %d.\nDigest %s\n", done.Account, done.Version, done.Digest)
+	return err
+}
+
+// admit has the node sign.
+func (c *membersEnrolCmd) admit(ctx context.Context, r enrolRequest) (api.Enrolled, error) {
+	if r.robot != nil {
+		return api.Enrolled{}, &exitError{exitUsage, errors.New("robots are enrolled with the registrar's key, not with a token: leave --token away and name --data")}
+	}
+	cl, err := client.New(c.URL, nil, node.Clock{}, client.WithToken(c.Token))
+	if err != nil {
+		return api.Enrolled{}, &exitError{exitUsage, err}
+	}
+	return cl.Admit(ctx, api.Admission{Member: r.Member, Org: r.Org, Subject: c.Subject, Keys: r.Keys})
+}
+
+// registrarAt is a data directory with a registrar's key, and the node to tell.
+type registrarAt struct{ dir, url string }
+
+// enrolAs signs the first version of an enrolment with the registrar's key and
+// sends it.
+func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, subject, digger string) (api.Enrolled, error) {
+	identity, err := openReserve(at.dir, "")
+	if err != nil {
+		return api.Enrolled{}, &exitError{exitUsage, err}
+	}
+	if identity.origin == "" {
+		return api.Enrolled{}, &exitError{exitUsage, fmt.Errorf("%s is a mirror: the registrar's key lies in the reserve's own data directory", at.dir)}
+	}
+	registrar, err := readKeys(std, identity.path("keys", seal.RoleRegistrar+".json"))
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	now := uint64(time.Now().UnixMilli())
+	e := &seal.Enrolment{Origin: identity.origin, Version: 1, IssuedMS: now}
+	switch {
+	case r.robot != nil:
+		e.ID = r.robot.Robot
+		e.Robot = &seal.RobotTerms{Owner: r.robot.Owner, Digger: digger, Watts: r.robot.Watts, TokensPerSecond: r.robot.TokensPerSecond, Energy: r.robot.Energy}
+		e.Keys = r.robot.Keys
+	case r.Org != "":
+		e.ID = r.Org
+		e.Org = &seal.OrgTerms{Registrar: registrar.Name, Status: seal.StatusActive}
+	default:
+		mac, err := subjectOf(filepath.Join(at.dir, "keys", registrar.Name+".subject"), identity.origin, subject)
+		if err != nil {
+			return api.Enrolled{}, err
+		}
+		e.ID = r.Member
+		e.Member = &seal.MemberTerms{Subject: mac, Registrar: registrar.Name, Status: seal.StatusActive}
+	}
+	for _, k := range r.Keys {
+		e.Keys = append(e.Keys, seal.NewKey(e.ID, e.Role(), k.Alg, k.Public, now))
+	}
+	payload, err := e.Encode()
+	if err != nil {
+		return api.Enrolled{}, fmt.Errorf("the request cannot be admitted: %w", err)
+	}
+	env, err := registrar.Sign(proof.TypeEnrolment, payload)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	body, err := json.Marshal(env)
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	cl, err := client.New(at.url, nil, node.Clock{})
+	if err != nil {
+		return api.Enrolled{}, &exitError{exitUsage, err}
+	}
+	return cl.Enrol(ctx, body)
+}
+
+// subjectOf is the registrar's keyed hash of what makes a person one, with the
+// secret that the node's registrar desk uses too: 32 bytes in a file of mode 0600,
+// made when it is missing.
+func subjectOf(path, origin, subject string) (merkle.Hash, error) {
+	const size = 32
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret = make([]byte, size)
+		rand.Read(secret) // never fails (crypto/rand)
+		err = replaceFile(path, secret, 0o600)
+	}
+	if err == nil && len(secret) != size {
+		err = fmt.Errorf("%s has %d bytes, a registrar's subject key has %d", path, len(secret), size)
+	}
+	if err != nil {
+		return merkle.Hash{}, err
+	}
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", origin, strings.TrimSpace(subject))
+	return merkle.Hash(mac.Sum(nil)), nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"robotorq.org/reserve/node"
+)
+
+type upCmd struct {
+	Data    string        `placeholder:"DIR" help:"Data directory (default: ${data})."`
+	Demo    bool          `help:"Add a fleet of virtual printers, contracts, members and a spending public."`
+	Listen  string        `placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the page listens."`
+	Port    *int          `help:"Port of the page; 0 picks a free one."`
+	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates, or ore=N."`
+	For     time.Duration `placeholder:"DURATION" help:"Stop after this time."`
+	Origin  string        `help:"Name of a new reserve's log, for example reserve.example/log."`
+	Policy  string        `type:"existingfile" placeholder:"FILE" help:"JSON laid over the default policy of a new reserve."`
+	Profile string        `hidden:""`
+	LogJSON bool          `name:"log-json" help:"Log lines as JSON."`
+	NATS    string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents of other processes (NATS)."`
+	Verbose bool          `short:"v" help:"Log what the stations do."`
+}
+
+// Help is the long help with examples.
+func (upCmd) Help() string {
+	return `Examples:
+  robotorq up --demo
+  robotorq up --demo --until certificates=2 --data /tmp/demo
+  robotorq up --data /var/lib/robotorq --origin reserve.example/log`
+}
+
+func (c *upCmd) Run(ctx context.Context, std streams) error {
+	cfg, err := c.config(std)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return node.Run(ctx, cfg)
+}
+
+func (c *upCmd) config(std streams) (node.Config, error) {
+	cfg := node.Config{
+		Data: dataDir(c.Data), Listen: c.Listen, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Origin: c.Origin, Profile: c.Profile,
+		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
+		Started: func(url, dir string) {
+			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)
+		},
+	}
+	if c.Port != nil {
+		host, _, err := net.SplitHostPort(c.Listen)
+		if err != nil {
+			return cfg, fmt.Errorf("--listen %q is not HOST:PORT", c.Listen)
+		}
+		cfg.Listen = net.JoinHostPort(host, strconv.Itoa(*c.Port))
+	}
+	cfg.Goal.For = c.For
+	for _, goal := range c.Until {
+		if err := setGoal(&cfg.Goal, goal); err != nil {
+			return cfg, err
+		}
+	}
+	if c.Demo {
+		cfg.Policy = node.DemoPolicy
+	}
+	if c.Policy != "" {
+		data, err := os.ReadFile(c.Policy)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Policy = data
+	}
+	return cfg, nil
+}
+
+func setGoal(g *node.Goal, text string) error {
+	what, number, ok := strings.Cut(text, "=")
+	n, err := strconv.ParseUint(number, 10, 53)
+	if !ok || err != nil || n == 0 {
+		return fmt.Errorf("--until %q: write certificates=N or ore=N with N from 1", text)
+	}
+	switch what {
+	case "certificates":
+		g.Certificates = n
+	case "ore":
+		g.Ore = n
+	default:
+		return fmt.Errorf("--until %q: %q is not certificates or ore", text, what)
+	}
+	return nil
+}
+
+// dataDir is where the data lie when the flag does not say.
+func dataDir(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "robotorq")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "robotorq-data"
+	}
+	return filepath.Join(home, ".local", "share", "robotorq")
+}
+
+func logger(w io.Writer, asJSON, verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

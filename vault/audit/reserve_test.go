@@ -1,0 +1,312 @@
+package audit_test
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"robotorq.org/reserve/archive"
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/checkpoint"
+	"robotorq.org/reserve/feed"
+	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/mint/prooflog"
+	"robotorq.org/reserve/policy"
+	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/proof/prooftest"
+	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/vault"
+	"robotorq.org/reserve/vault/audit"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// house is a reserve of the tiny profile whose vault is the real one.
+type house struct {
+	*prooftest.Reserve
+	t     testing.TB
+	dir   string
+	db    *store.DB
+	vault *vault.Station
+	fed   int // log entries that the vault was told of
+	seq   uint64
+	stop  func()
+}
+
+// clock is the reserve's; timers never fire, so that the vault looks at what is due
+// only when it is asked for something.
+type clock struct {
+	mu  sync.Mutex
+	now uint64
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.UnixMilli(int64(c.now))
+}
+
+func (c *clock) set(ms uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = ms
+}
+
+func (*clock) NewTimer(time.Duration) (<-chan time.Time, func() bool) {
+	return nil, func() bool { return true }
+}
+
+func openHouse(t testing.TB) (*house, *clock) {
+	r := prooftest.New(t, prooftest.Tiny())
+	h := &house{Reserve: r, t: t, dir: t.TempDir()}
+	c := &clock{now: r.Now}
+	var err error
+	h.db, err = store.Open(t.Context(), filepath.Join(h.dir, "vault.db"), store.Options{Schemas: vault.Schemas()})
+	must(t, err)
+	out, err := bus.NewOutbox(t.Context(), h.db, prooftest.Vault, prooftest.Mint)
+	must(t, err)
+	h.vault, err = vault.Open(t.Context(), vault.Options{
+		ID: prooftest.Vault, Origin: prooftest.Origin, Profile: r.Profile, Signer: r.Signers[prooftest.Vault], DB: h.db, Outbox: out, Clock: c,
+	})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.vault.Run(ctx) }()
+	h.stop = func() {
+		cancel()
+		must(t, <-ended)
+		must(t, h.db.Close())
+	}
+	return h, c
+}
+
+// feed tells the vault what was logged since.
+func (h *house) feed() {
+	h.t.Helper()
+	var msgs []bus.Message
+	for ; h.fed < len(h.Log); h.fed++ {
+		e := h.Log[h.fed]
+		if e.PayloadType == proof.TypeCertificate {
+			continue // comes with its run
+		}
+		var certificates [][]byte
+		if e.PayloadType == proof.TypeRun {
+			run, err := proof.DecodeRun(h.Envelopes[e.Digest].Payload)
+			must(h.t, err)
+			for i := range run.Count {
+				certificates = append(certificates, h.Certs[run.First-1+i].Encode())
+			}
+		}
+		body, err := feed.Encode(h.Envelopes[e.Digest], certificates)
+		must(h.t, err)
+		h.seq++
+		msgs = append(msgs, bus.Message{Producer: prooftest.Mint, Seq: h.seq, Body: body, Digest: bus.Digest(merkle.LeafHash(body))})
+	}
+	must(h.t, h.vault.Logged(h.t.Context(), msgs))
+}
+
+// words logs what the vault has to say since.
+func (h *house) words(after uint64) (last uint64) {
+	h.t.Helper()
+	must(h.t, h.db.View(h.t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, "SELECT seq, body FROM bus_outbox WHERE seq > ? ORDER BY seq", int64(after))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var raw []byte
+			if err := rows.Scan(&last, &raw); err != nil {
+				return err
+			}
+			env, err := seal.DecodeEnvelope(raw)
+			if err != nil {
+				return err
+			}
+			h.Append(env)
+		}
+		return rows.Err()
+	}))
+	return max(last, after)
+}
+
+func (h *house) member(role, id string) {
+	h.t.Helper()
+	e := &seal.Enrolment{Origin: prooftest.Origin, ID: id, Version: 1, IssuedMS: h.Now, Keys: prooftest.Signer(h.t, id, role).PublicKeys(h.Now)}
+	if role == seal.RoleMember {
+		e.Member = &seal.MemberTerms{Subject: merkle.LeafHash([]byte(id)), Registrar: prooftest.Registrar, Status: seal.StatusActive}
+	} else {
+		e.Org = &seal.OrgTerms{Registrar: prooftest.Registrar, Status: seal.StatusActive}
+	}
+	h.AddEnrolment(e)
+}
+
+// fund has the vault fund a contract, and logs it signed.
+func (h *house) fund(c proof.Contract) proof.Contract {
+	h.t.Helper()
+	c.Enterprise, c.Owner, c.Digger, c.Refinery = "acme", "acme", prooftest.Digger, prooftest.Refinery
+	c.Release, c.Deadline = proof.Release{Name: policy.Uniform, Parameter: 600_000}, h.Now+30*policy.Day
+	var err error
+	c.Funded, err = h.vault.Fund(h.t.Context(), c)
+	must(h.t, err)
+	h.Add(h.Sign(prooftest.Trust, proof.TypeContract, c.Encode()))
+	return c
+}
+
+func (h *house) order(from string, operations ...ledger.Operation) {
+	h.t.Helper()
+	o := ledger.Order{Origin: prooftest.Origin, From: from, Created: h.Now, Expires: h.Now + 3_600_000, Operations: operations}
+	rand.Read(o.ID[:]) // never fails
+	role, id, _ := strings.Cut(from, ":")
+	env, err := prooftest.Signer(h.t, id, role).Sign(ledger.TypeOrder, o.Encode())
+	must(h.t, err)
+	_, err = h.vault.Order(h.t.Context(), env)
+	must(h.t, err)
+}
+
+// lived is a reserve that did a little of everything, and its last word in the log.
+func lived(t testing.TB) *house {
+	h, c := openHouse(t)
+	d, err := policy.Default(prooftest.Origin, h.Now)
+	must(t, err)
+	d, err = policy.Amend(d, []byte(`{"min_members": 2, "release_every": 60000, "savings_notice": 3600000, "stake_target": 3600000, "backlog_over": 60000}`))
+	must(t, err)
+	text, err := d.Encode()
+	must(t, err)
+	h.Add(h.Sign(prooftest.Root, proof.TypePolicy, text))
+	h.member(seal.RoleMember, "ada")
+	h.member(seal.RoleMember, "bob")
+	h.member(seal.RoleOrg, "org")
+	h.member(seal.RoleOrg, "acme")
+	a, b := h.Enrol("robot-a", 10, 4), h.Enrol("robot-b", 10, 4)
+	h.feed()
+	pass := func(ms uint64) {
+		h.Now += ms
+		c.set(h.Now)
+	}
+
+	first := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 1), Robots: []string{a.ID, b.ID}, Work: 3200})
+	h.feed()
+	h.Dig(a.Report(first.ID, a.Readings(40)), b.Report(first.ID, b.Readings(40)))
+	for h.Pour(100) > 0 {
+	}
+	h.Mint()
+	c.set(h.Now)
+	h.feed()
+	pass(1_200_000)
+	must(t, h.vault.Accepted(t.Context(), first.ID))
+	h.order("member:ada", ledger.Operation{Kind: ledger.OpSend, To: "member:bob", Amount: 3, Memo: "thanks"})
+	h.order("member:ada", ledger.Operation{Kind: ledger.OpSend, To: "org:acme", Amount: 20}, ledger.Operation{Kind: ledger.OpSave, Amount: 30})
+	pass(4_000_000)
+	h.order("member:ada", ledger.Operation{Kind: ledger.OpLeave, Amount: 10})
+
+	// The robots' chains go on where they stood.
+	a.End, b.End = h.Now, h.Now
+	second := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 2), Robots: []string{b.ID}, Work: 3200, Stake: 100, VaultPart: 100})
+	h.feed()
+	h.Dig(b.Report(second.ID, b.Readings(40)))
+	for h.Pour(100) > 0 {
+	}
+	h.Mint()
+	c.set(h.Now)
+	h.feed()
+	last := h.words(0)
+	pass(7_500_000)
+	h.order("member:bob", ledger.Operation{Kind: ledger.OpSend, To: "org:org", Amount: 1})
+	h.words(last)
+	h.stop()
+	return h
+}
+
+// keep writes log and packs of a reserve to its directory.
+func (h *house) keep(dir string, log []prooftest.LogEntry) {
+	t := h.t
+	t.Helper()
+	w, err := archive.OpenWriter(filepath.Join(dir, "packs"), archive.WriterOptions{})
+	must(t, err)
+	var entries [][]byte
+	for _, e := range log {
+		env := h.Envelopes[e.Digest]
+		rec := archive.CertificateRecord(env.Payload)
+		if e.PayloadType != proof.TypeCertificate {
+			rec, err = archive.EnvelopeRecord(env)
+			must(t, err)
+		}
+		if e.PayloadType == proof.TypePour {
+			must(t, w.Append(archive.Ingots, archive.IngotsRecord(e.Digest, h.Records[e.Digest])))
+		}
+		must(t, w.Append(archive.ClassOf(e.PayloadType), rec))
+		entry, err := checkpoint.Entry(e.PayloadType, e.Digest)
+		must(t, err)
+		entries = append(entries, entry)
+	}
+	must(t, w.Flush())
+	must(t, w.Close())
+	signers, err := checkpoint.Signers(h.Signers[prooftest.Origin])
+	must(t, err)
+	l, err := prooflog.Open(t.Context(), filepath.Join(dir, "log"), prooflog.Options{Signer: signers[0], Additional: signers[1:]})
+	must(t, err)
+	_, err = l.Append(t.Context(), entries)
+	must(t, err)
+	must(t, l.Close(t.Context()))
+}
+
+// once makes the reserve a single time: signing takes long.
+var once struct {
+	sync.Once
+	house *house
+	books []byte
+	dir   string
+}
+
+// honest is a reserve, not to be changed, and a directory of its own.
+func honest(t *testing.T) (*house, string) {
+	t.Helper()
+	once.Do(func() {
+		once.house = lived(t)
+		dir, err := os.MkdirTemp("", "audit-*")
+		must(t, err)
+		once.dir = dir
+		once.house.keep(dir, once.house.Log)
+		once.books, err = os.ReadFile(filepath.Join(once.house.dir, "vault.db"))
+		must(t, err)
+	})
+	if once.books == nil {
+		t.Fatal("the reserve could not be made")
+	}
+	once.house.T, once.house.t = t, t
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(once.dir)))
+	must(t, os.WriteFile(filepath.Join(dir, "vault.db"), once.books, 0o600))
+	return once.house, dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if once.dir != "" {
+		os.RemoveAll(once.dir)
+	}
+	os.Exit(code)
+}
+
+func run(t *testing.T, h *house, dir string) (audit.Summary, error) {
+	t.Helper()
+	return audit.Run(t.Context(), dir, audit.Options{Profile: h.Profile, Origin: prooftest.Origin, Roots: []merkle.Hash{h.Pin()}})
+}
+
+func auditWith(ctx context.Context, h *house, dir string) (audit.Summary, error) {
+	return audit.Run(ctx, dir, audit.Options{Profile: h.Profile})
+}
