@@ -20,7 +20,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		if !s.hostAllowed(r.Host) {
 			s.metrics.refused(CodeHostRefused)
 			WriteProblem(w, r, Errorf(CodeHostRefused,
-				"This node is not known as %q. Use its address, or have its operator add the name to the hosts of the web service.", hostName(r.Host)))
+				"This node is not known as %q. Use its address, or have its operator add the name (`robotorq up --host NAME`).", hostName(r.Host)))
 			return
 		}
 		if !sameOrigin(r) {

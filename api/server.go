@@ -222,6 +222,9 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 				panic(cause)
 			default:
 				s.options.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "panic", fmt.Sprint(cause))
+				if answer, ok := w.(*statusRecorder); ok && answer.wrote {
+					panic(http.ErrAbortHandler) // half an answer must not look whole
+				}
 				WriteProblem(w, r, Errorf(CodeInternal, "Something went wrong in the node. Its log says what."))
 			}
 		}()

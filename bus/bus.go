@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func connect(ctx context.Context, o Options, url string, more ...nats.Option) (*
 	}
 	nc, err := nats.Connect(url, append(opts, more...)...)
 	if err != nil {
-		return nil, &Error{Code: CodeDown, Op: "connect", Peer: url, Err: err}
+		return nil, &Error{Code: CodeDown, Op: "connect", Peer: withoutToken(url), Err: err}
 	}
 	b.nc = nc
 	if err := b.prepare(ctx); err != nil {
@@ -82,6 +83,19 @@ func connect(ctx context.Context, o Options, url string, more ...nats.Option) (*
 		return nil, err
 	}
 	return b, nil
+}
+
+// withoutToken is a list of server addresses as it may be printed.
+func withoutToken(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		scheme, rest, ok := strings.Cut(u, "://")
+		if !ok {
+			scheme, rest = "nats", u
+		}
+		list[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return strings.Join(list, ",")
 }
 
 func (b *Bus) prepare(ctx context.Context) error {
@@ -94,6 +108,9 @@ func (b *Bus) prepare(ctx context.Context) error {
 		return &Error{Code: CodeConfig, Op: "connect", Err: err}
 	}
 	b.js = js
+	if b.opt.Robots {
+		return nil
+	}
 	return b.ensureStream(ctx)
 }
 

@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +20,11 @@ type Options struct {
 	StoreDir string // JetStream's directory; required by Start
 	Listen   string // "host:port" for other processes, port 0 picks one; no port at all if empty
 	Token    string // what a client must present; required unless Listen is a loopback address
+
+	// Robots, for Start: whoever comes through the port may publish reports and hear
+	// acknowledgements, and nothing else; a mark or a batch of his making would stop a station.
+	// For Connect: this is such a robot's agent, and does not ask for the stream.
+	Robots bool
 
 	StreamBytes int64         // most bytes JetStream keeps, 4 MB; what it forgets is sent again
 	StreamAge   time.Duration // how long it keeps them, 24 h
@@ -73,7 +80,12 @@ func Start(ctx context.Context, o Options) (*Bus, error) {
 		stopServer(srv)
 		return nil, err
 	}
-	b, err := connect(ctx, o, "", nats.InProcessServer(srv))
+	own := o
+	own.Robots = false
+	if gate, ok := so.CustomClientAuthentication.(gate); ok {
+		own.Token = gate.own
+	}
+	b, err := connect(ctx, own, "", nats.InProcessServer(srv))
 	if err != nil {
 		stopServer(srv)
 		return nil, fmt.Errorf("%w (if the files in %s are damaged, delete them: the bus holds nothing of worth)", err, o.StoreDir)
@@ -121,6 +133,10 @@ func (o Options) server() (*server.Options, error) {
 		MaxClosedClients:       16,
 		Authorization:          o.Token,
 	}
+	if o.Robots {
+		so.Authorization = ""
+		so.CustomClientAuthentication = gate{own: rand.Text(), robots: o.Token}
+	}
 	if o.Listen == "" {
 		return so, nil
 	}
@@ -140,6 +156,25 @@ func (o Options) server() (*server.Options, error) {
 		so.Port = server.RANDOM_PORT
 	}
 	return so, nil
+}
+
+// gate lets this process do everything, and robots' agents what they need.
+type gate struct {
+	own    string // token of this process, made at its start
+	robots string // token of the agents, "" for none
+}
+
+// Check implements server.Authentication.
+func (g gate) Check(c server.ClientAuthentication) bool {
+	token := []byte(c.GetOpts().Token)
+	if subtle.ConstantTimeCompare(token, []byte(g.own)) == 1 {
+		return true
+	}
+	c.RegisterUser(&server.User{Permissions: &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{root + ".report.*.*"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{root + ".ack.*.*"}},
+	}})
+	return g.robots == "" || subtle.ConstantTimeCompare(token, []byte(g.robots)) == 1
 }
 
 // serverLog passes the server's log lines on, and the first fatal one to whoever starts it.

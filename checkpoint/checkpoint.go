@@ -61,6 +61,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // HasCode reports whether err is or wraps an [Error] of this code.
 func HasCode(err error, code Code) bool {
 	var e *Error

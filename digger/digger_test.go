@@ -458,15 +458,12 @@ func TestABatchFillsUpToTheMessageBoundAndIsSealedWithoutWaiting(t *testing.T) {
 		envs = append(envs, robot.Report(contract, robot.Readings(3600)))
 	}
 	r.send("robot-1", envs...)
-	last := uint64(0)
-	for last < reports {
-		if last = r.answer().Mark.Seq; last < reports {
-			select { // the rest may have come after the first batch was sealed
-			case a := <-r.acks:
-				last = a.Mark.Seq
-			case <-time.After(50 * time.Millisecond):
-				r.tick()
-			}
+	for last := r.answer().Mark.Seq; last < reports; { // the first without any tick
+		select { // some may have come after the first batch was sealed
+		case a := <-r.acks:
+			last = a.Mark.Seq
+		case <-time.After(50 * time.Millisecond):
+			r.tick()
 		}
 	}
 	b, _ := r.batches()

@@ -270,59 +270,65 @@ const CodeTooManyEnrolments api.Code = "too_many_enrolments"
 // the same person, and nothing to anybody without the key.
 func (e *Explorer) subjectOf(subject string) (merkle.Hash, error) {
 	if e.subject == nil {
-		secret, err := readSecret(e.SubjectKey)
+		secret, err := SubjectKey(e.SubjectKey)
 		if err != nil {
 			return merkle.Hash{}, err
 		}
 		e.subject = secret
 	}
-	mac := hmac.New(sha256.New, e.subject)
-	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", e.Origin, subject)
-	return merkle.Hash(mac.Sum(nil)), nil
+	return SubjectHash(e.subject, e.Origin, subject), nil
+}
+
+// SubjectHash is the keyed hash of what makes a person one, without the space around
+// it, under a registrar's key. Whoever enrols for one registrar MUST use the same key.
+func SubjectHash(key []byte, origin, subject string) merkle.Hash {
+	mac := hmac.New(sha256.New, key)
+	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", origin, strings.TrimSpace(subject))
+	return merkle.Hash(mac.Sum(nil))
 }
 
 const secretSize = 32
 
-// readSecret reads a secret of 32 bytes from a file, and makes both when there is
-// no file.
-func readSecret(path string) ([]byte, error) {
-	secret, err := os.ReadFile(path)
+// SubjectKey reads a registrar's key for [SubjectHash], 32 bytes in a file of mode
+// 0600, and makes both when there is no file. A new key is on disk under its name,
+// whole, when this returns; after a crash there is no file. Of two who make it at
+// once both get the same.
+func SubjectKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeSecret(path)
+		if err := makeSecret(path); err != nil {
+			return nil, err
+		}
+		key, err = os.ReadFile(path)
 	}
-	if err == nil && len(secret) != secretSize {
-		err = fmt.Errorf("%s: a registrar's subject key has %d bytes, this file %d", path, secretSize, len(secret))
+	if err == nil && len(key) != secretSize {
+		err = fmt.Errorf("%s: a registrar's subject key has %d bytes, this file %d", path, secretSize, len(key))
 	}
-	return secret, err
+	return key, err
 }
 
-// makeSecret writes a new secret. It is on disk under its name, whole, when this
-// returns; after a crash there is no file.
-func makeSecret(path string) (secret []byte, err error) {
-	secret = make([]byte, secretSize)
-	rand.Read(secret) // never fails (crypto/rand)
+// makeSecret writes a new secret, unless somebody else has done so meanwhile.
+func makeSecret(path string) (err error) {
+	var secret [secretSize]byte
+	rand.Read(secret[:]) // never fails (crypto/rand)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".subject-*") // mode 0600
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(secret)
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(secret[:])
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return nil, err
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return secret, errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }

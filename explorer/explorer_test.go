@@ -320,8 +320,18 @@ func (w *town) cursors(t *testing.T) {
 }
 
 func (w *town) restart(t *testing.T) {
-	before, err := w.Overview(t.Context())
-	must(t, err)
+	var before api.Overview
+	var err error
+	quiet := 0
+	w.until("the vault rests", func() bool {
+		postings := before.Vault.Postings
+		before, err = w.Overview(t.Context())
+		must(t, err)
+		if quiet++; before.Vault.Postings != postings {
+			quiet = 0
+		}
+		return quiet > 20
+	})
 	must(t, w.Close())
 	w.Explorer, err = explorer.New(t.Context(), w.options)
 	must(t, err)

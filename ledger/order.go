@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"encoding/hex"
-	"strings"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -213,27 +212,14 @@ func (p *Operation) check() error {
 // stands: a caller that wants to hand out the first receipt asks for the order's
 // key first.
 func CheckOrder(env seal.Envelope, origin string, keys []seal.Key, now uint64) (Order, error) {
-	o, err := OrderFrom(env)
+	c, err := NewSubmit(env)
 	if err != nil {
 		return Order{}, err
 	}
-	if o.Origin != origin {
-		return Order{}, failf(CodeBadSignature, "the order is for the reserve %q, this is %q", clip(o.Origin), origin)
+	if err := c.Check(origin, keys, now); err != nil {
+		return Order{}, err
 	}
-	role, id, _ := strings.Cut(o.From, ":")
-	var own []seal.Key
-	for _, k := range keys {
-		if k.Role == role && k.Name == id {
-			own = append(own, k)
-		}
-	}
-	if len(own) == 0 {
-		return Order{}, failf(CodeUnknownAccount, "no keys are enrolled for %s", o.From)
-	}
-	if err := seal.VerifyEnvelope(env, own, seal.RequiredAlgorithms(role), now); err != nil {
-		return Order{}, wrapf(CodeBadSignature, err, "order of %s", o.From)
-	}
-	return o, o.checkTime(now)
+	return c.Order(), nil
 }
 
 // OrderFrom reads the order in an envelope, which may be unsigned.

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
@@ -59,17 +58,20 @@ var (
 // contracts open, until ctx ends.
 func (n *Node) demo(ctx context.Context) error {
 	d := &demo{Node: n, http: &http.Client{}, people: map[string]*seal.Signer{}, agents: map[string]*robot.Agent{}}
-	defer d.close()
+	parent := ctx
+	ctx, stop := context.WithCancel(parent)
+	defer d.close() // waits for the agents, which stop ends
+	defer stop()
 	for _, step := range []func(context.Context) error{d.admitPeople, d.admitFleet, d.startFleet} {
 		if err := step(ctx); err != nil {
-			return end(ctx, err)
+			return end(parent, err)
 		}
 	}
 	var work sync.WaitGroup
 	work.Go(func() { d.spend(ctx) })
 	err := d.contracts(ctx)
 	work.Wait()
-	return end(ctx, err)
+	return end(parent, err)
 }
 
 // end is nil when ctx ended, whatever that broke off.
@@ -233,7 +235,7 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 	if err != nil {
 		return err
 	}
-	spool, err := robot.OpenSpool(ctx, d.path(robotsDir, id, "spool.db"), id)
+	spool, err := robot.OpenSpool(ctx, d.path(robotsDir, id, robot.SpoolFile), id)
 	if err != nil {
 		return err
 	}
@@ -248,13 +250,13 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 	}
 	agent, err := robot.NewAgent(ctx, robot.Config{
 		ID: id, Rating: robot.Rating{Watts: demoWatts, TokensPerSecond: demoTokens, Energy: robot.Metered},
-		Machine: robot.Printer{Client: client}, Energy: energy, Signer: keys, Spool: spool, Sender: reportSender{d.bus, diggerID},
+		Machine: robot.Printer{Client: client}, Energy: energy, Signer: keys, Spool: spool, Sender: ReportSender{Bus: d.bus, Digger: diggerID},
 		Clock: d.clock, Log: d.log.With("robot", id),
 	})
 	if err != nil {
 		return err
 	}
-	stop, err := listen(d.bus, diggerID, agent)
+	stop, err := Listen(d.bus, diggerID, agent)
 	if err != nil {
 		return err
 	}
@@ -266,39 +268,6 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 		}
 	})
 	return p.Print("demo-"+id+".gcode", 3*time.Minute)
-}
-
-// reportSender publishes reports on the bus.
-type reportSender struct {
-	bus    *bus.Bus
-	digger string
-}
-
-// Send implements robot.Sender.
-func (s reportSender) Send(ctx context.Context, robot string, _ uint64, envelope []byte) error {
-	subject, err := bus.SubjectReport(s.digger, robot)
-	if err != nil {
-		return err
-	}
-	return s.bus.Publish(ctx, bus.Message{Subject: subject, Body: envelope})
-}
-
-// listen hands the digger's answers to an agent.
-func listen(b *bus.Bus, digger string, agent *robot.Agent) (stop func(), err error) {
-	subject, err := bus.SubjectAck(digger, agent.ID())
-	if err != nil {
-		return nil, err
-	}
-	return b.Subscribe(subject, 64, func(m bus.Message) {
-		ack, err := bus.DecodeAck(m.Body)
-		if err != nil {
-			return
-		}
-		agent.Answer(robot.Answer{
-			Mark: ack.Mark.Seq, Digest: merkle.Hash(ack.Mark.Digest), Want: ack.Want,
-			Refusal: robot.Refusal{Seq: ack.Refusal.Seq, Digest: merkle.Hash(ack.Refusal.Digest), Code: ack.Refusal.Code, Detail: ack.Refusal.Detail},
-		})
-	})
 }
 
 func allRobots() []string {

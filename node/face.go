@@ -52,7 +52,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 	}
 	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n})
 	f.server, err = api.New(api.Options{
-		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Tokens: f.explorer,
+		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Tokens: f.explorer, Hosts: n.cfg.Hosts,
 		Health:  http.HandlerFunc(alive),
 		Ready:   http.HandlerFunc(n.ready),
 		Metrics: promhttp.HandlerFor(f.meters, promhttp.HandlerOpts{Registry: f.meters}),

@@ -102,7 +102,19 @@ func writeFile(path string, data []byte) error {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // KeyRing is the key files of a data directory.
@@ -125,6 +137,9 @@ func openKeys(dir, origin, passphrase string) (KeyRing, error) {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return ring, err
 		}
+	}
+	if err := syncDir(dir); err != nil {
+		return ring, err
 	}
 	ring.Root, err = openKey(filepath.Join(dir, rootDir, "root.json"), passphrase, rootID, seal.RoleRoot, fresh)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -38,14 +38,15 @@ import (
 
 // Config is what a reserve in one process needs to know.
 type Config struct {
-	Data       string // directory, made if need be
-	Listen     string // host:port of the page; port 0 picks a free one
-	NATS       string // host:port on which agents of other processes reach the bus; empty: none
-	NATSToken  string // what they must present; required unless NATS is a loopback address
-	Origin     string // of a new reserve; empty: taken from the data directory, or made up
-	Profile    string // of a new reserve; empty: standard
-	Passphrase string // of the key files; empty: they are not encrypted
-	Policy     []byte // JSON laid over the default policy of a new reserve
+	Data       string   // directory, made if need be
+	Listen     string   // host:port of the page; port 0 picks a free one
+	Hosts      []string // names under which the page is asked for, beside localhost and addresses
+	NATS       string   // host:port on which agents of other processes reach the bus; empty: none
+	NATSToken  string   // what they must present; required unless NATS is a loopback address
+	Origin     string   // of a new reserve; empty: taken from the data directory, or made up
+	Profile    string   // of a new reserve; empty: standard
+	Passphrase string   // of the key files; empty: they are not encrypted
+	Policy     []byte   // JSON laid over the default policy of a new reserve
 	Demo       bool
 	Goal       Goal
 	Log        *slog.Logger // discarded if nil
@@ -173,7 +174,7 @@ func (n *Node) openDirectory(context.Context) error {
 
 func (n *Node) openBus(ctx context.Context) (err error) {
 	n.bus, err = bus.Start(ctx, bus.Options{
-		StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, Clock: n.clock, Log: n.log.With("room", "bus"),
+		StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, Robots: true, Clock: n.clock, Log: n.log.With("room", "bus"),
 	})
 	if err == nil {
 		n.later(n.bus.Close)
@@ -210,7 +211,9 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           n.face.handler,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      5 * time.Minute, // event streams set their own with each write
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
@@ -277,7 +280,7 @@ func (n *Node) run(parent context.Context) error {
 	if n.cfg.Demo {
 		inFront("demo", n.demo)
 	}
-	if n.cfg.Started != nil {
+	if n.cfg.Started != nil && ctx.Err() == nil {
 		n.cfg.Started("http://"+listener.Addr().String(), n.cfg.Data)
 	}
 	n.wait(parent, ctx)

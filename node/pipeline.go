@@ -360,7 +360,7 @@ func (b *pipeline) send(ctx context.Context, r *loadedRobot) error {
 	}
 	defer file.Close()
 	in := bufio.NewReader(file)
-	sender := reportSender{b.n.bus, diggerID}
+	sender := ReportSender{Bus: b.n.bus, Digger: diggerID}
 	window := uint64(max(inFlight/b.Robots, 8))
 	for seq := uint64(1); ; seq++ {
 		var size uint32

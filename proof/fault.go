@@ -21,6 +21,9 @@ type Fault struct {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
+// ErrorCode returns the rule.
+func (f *Fault) ErrorCode() string { return f.Rule }
+
 // Error names artefact, digest, rule and detail.
 func (f *Fault) Error() string {
 	s := f.Artefact
@@ -80,6 +83,9 @@ func (r *Refusal) Error() string {
 	return s
 }
 
+// ErrorCode returns the code.
+func (r *Refusal) ErrorCode() string { return string(r.Code) }
+
 // Authenticated reports whether the refused report is nevertheless known to
 // come from the robot's keys. Only such refusals are kept in a quarantine.
 func (r *Refusal) Authenticated() bool { return r.Code == BadLink }
@@ -106,6 +112,9 @@ func (e *FormatError) Error() string {
 	}
 	return "malformed " + e.Artefact + ": " + e.Detail
 }
+
+// ErrorCode returns the code of everything that is malformed.
+func (e *FormatError) ErrorCode() string { return string(Malformed) }
 
 // Unwrap returns the decoder's complaint.
 func (e *FormatError) Unwrap() error { return e.Err }

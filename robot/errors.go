@@ -39,6 +39,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 func faultf(code Code, format string, arguments ...any) error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, arguments...)}
 }

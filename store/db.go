@@ -206,8 +206,11 @@ func (db *DB) View(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx)
 
 func view(ctx context.Context, pool *sql.DB, e engine, path string, fn func(context.Context, *sql.Tx) error) error {
 	tx, err := pool.BeginTx(ctx, e.reading())
-	if err != nil && CodeOf(classify("begin", path, err)) == CodeUnavailable {
-		tx, err = pool.BeginTx(ctx, e.reading()) // on another connection
+	for range pool.Stats().MaxOpenConnections { // each may have broken since it was last used
+		if err == nil || CodeOf(classify("begin", path, err)) != CodeUnavailable {
+			break
+		}
+		tx, err = pool.BeginTx(ctx, e.reading())
 	}
 	if err != nil {
 		return classify("view", path, err)

@@ -181,6 +181,7 @@ func dsn(path string, how access, o Options) string {
 	q.Set("_error_rc", "1")
 	q.Add("_pragma", "cache_size(-"+strconv.Itoa(o.CacheKiB)+")")
 	q.Add("_pragma", "mmap_size(0)")
+	q.Add("_pragma", "temp_store(memory)")
 	q.Add("_pragma", "trusted_schema(off)")
 	q.Add("_pragma", "cell_size_check(on)")
 	switch how {

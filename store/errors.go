@@ -65,6 +65,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // CodeOf returns the code of the first *Error in err's chain, "" if there is none.
 func CodeOf(err error) Code {
 	var e *Error

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"net"
 	"strconv"
 	"strings"
 
@@ -98,11 +97,11 @@ func (c *connection) ExecContext(ctx context.Context, query string, args []drive
 		for _, r := range results {
 			c.rows += r.CommandTag.RowsAffected()
 		}
-		return driver.RowsAffected(0), err
+		return driver.RowsAffected(0), c.failed(err)
 	}
 	res, err := c.Conn.ExecContext(ctx, c.numbered(query), args)
 	if err != nil {
-		return nil, err
+		return nil, c.failed(err)
 	}
 	n, err := res.RowsAffected()
 	if !reads(query) {
@@ -115,26 +114,68 @@ func (c *connection) QueryContext(ctx context.Context, query string, args []driv
 	if !reads(query) {
 		c.rows++ // a RETURNING
 	}
-	return c.Conn.QueryContext(ctx, c.numbered(query), args)
+	rows, err := c.Conn.QueryContext(ctx, c.numbered(query), args)
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	found, ok := rows.(*stdlib.Rows)
+	if !ok {
+		return rows, nil
+	}
+	return &answer{Rows: found, on: c}, nil
 }
 
 func reads(query string) bool {
 	return len(query) >= 6 && strings.EqualFold(query[:6], "select")
 }
 
-// classifyServer gives an answer of PostgreSQL, or the lack of one, its code.
+// failed gives the end of a connection its code: whatever ended it, the server is not there.
+func (c *connection) failed(err error) error {
+	var answer *pgconn.PgError
+	if err == nil || !c.Conn.Conn().IsClosed() || errors.As(err, &answer) {
+		return err
+	}
+	return &Error{Code: CodeUnavailable, Op: "talk to", Detail: awaiting, Err: err}
+}
+
+func (c *connection) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.Conn.BeginTx(ctx, o)
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	return &transaction{Tx: tx, on: c}, nil
+}
+
+type transaction struct {
+	driver.Tx
+	on *connection
+}
+
+func (t *transaction) Commit() error { return t.on.failed(t.Tx.Commit()) }
+
+// answer is what a query found.
+type answer struct {
+	*stdlib.Rows
+	on *connection
+}
+
+func (a *answer) Next(dest []driver.Value) error {
+	err := a.Rows.Next(dest)
+	if err == io.EOF {
+		return err
+	}
+	return a.on.failed(err)
+}
+
+// classifyServer gives an answer of PostgreSQL its code, and that there is no server.
 func classifyServer(err error) (Code, string, bool) {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		code, detail := codeOfState(pe.Code)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		code, detail := codeOfState(answer.Code)
 		return code, detail, true
 	}
 	var connect *pgconn.ConnectError
-	var network *net.OpError
-	switch {
-	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, driver.ErrBadConn),
-		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), pgconn.SafeToRetry(err),
-		strings.HasSuffix(err.Error(), "conn closed"): // pgconn's errors of a closed connection have no type
+	if errors.As(err, &connect) || errors.Is(err, driver.ErrBadConn) {
 		return CodeUnavailable, awaiting, true
 	}
 	return "", "", false

@@ -46,6 +46,9 @@ func openServer(ctx context.Context, address string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Detail: "an address reads postgres://user:password@host:port/database", Err: err}
 	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = o.BusyTimeout
+	}
 	random := make([]byte, 16)
 	rand.Read(random)
 	s := &server{token: hex.EncodeToString(random), wait: o.BusyTimeout}
@@ -205,6 +208,10 @@ func (*server) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 	}
 	_, err := tx.ExecContext(ctx, s.text("SELECT * FROM unnest("+types.String()+")"), args...)
 	return err
+}
+
+func (*server) among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error {
+	return scanAll(ctx, tx, query+" = ANY (?)", []any{values}, scan)
 }
 
 // check reads every row of every table; the server verifies its pages while it does if it was

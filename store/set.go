@@ -99,3 +99,26 @@ func (db *DB) Delete(ctx context.Context, tx *sql.Tx, s *Set) error {
 	o.tail = ")"
 	return db.engine.write(ctx, tx, o)
 }
+
+// Among runs a query that ends with "WHERE <column of text>" and calls scan for each row in
+// which that column is one of the values; a row may be seen more than once if a value is.
+func (db *DB) Among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error {
+	if len(values) == 0 {
+		return nil
+	}
+	return db.engine.among(ctx, tx, query, values, scan)
+}
+
+func scanAll(ctx context.Context, tx *sql.Tx, query string, args []any, scan func(*sql.Rows) error) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

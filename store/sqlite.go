@@ -89,6 +89,24 @@ func (lite) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 	return nil
 }
 
+// among asks for several values at once and repeats one where there are fewer, so that the
+// connection keeps one statement.
+func (lite) among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error {
+	query += " IN (" + strings.Repeat("?, ", valuesAtOnce-1) + "?)"
+	args := make([]any, valuesAtOnce)
+	for at := 0; at < len(values); at += valuesAtOnce {
+		for i := range args {
+			args[i] = values[min(at+i, len(values)-1)]
+		}
+		if err := scanAll(ctx, tx, query, args, scan); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const valuesAtOnce = 32
+
 func (lite) check(ctx context.Context, tx *sql.Tx, path string) error {
 	for _, pragma := range []string{"PRAGMA integrity_check(1)", "PRAGMA foreign_key_check"} {
 		if err := checkOne(ctx, tx, path, pragma); err != nil {

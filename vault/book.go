@@ -13,29 +13,8 @@ import (
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
-	"robotorq.org/reserve/store"
 	"robotorq.org/reserve/torq"
 )
-
-// keys finds former postings by their key.
-type keys struct{ db *store.DB }
-
-// Find implements [ledger.Keys].
-func (k keys) Find(key string) (known ledger.Known, found bool, err error) {
-	err = k.db.View(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
-		var hash, print []byte
-		err := tx.QueryRowContext(ctx, "SELECT seq, hash, time, fingerprint FROM vault_posting WHERE key = ?", key).
-			Scan(&known.Seq, &hash, &known.Time, &print)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		found = err == nil
-		copy(known.Hash[:], hash)
-		copy(known.Fingerprint[:], print)
-		return err
-	})
-	return known, found, err
-}
 
 // Rows yields the rows of the books as they are stored.
 func Rows(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Row, error] {
@@ -105,83 +84,6 @@ func checkHead(ctx context.Context, tx *sql.Tx, state ledger.State) error {
 		return fmt.Errorf("the vault's rows are at posting %d, %s, its postings end with %d, %x", state.Seq, state.Head, seq, hash)
 	}
 	return nil
-}
-
-// save writes what the books say has changed.
-func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes, now uint64) error {
-	for i := range s.fresh {
-		p := &s.fresh[i]
-		if err := s.savePosting(ctx, tx, p.Posting, ch.Known); err != nil {
-			return err
-		}
-		for _, l := range p.lines {
-			_, err := tx.ExecContext(ctx, "INSERT INTO vault_entry (account, seq, line, amount, balance) VALUES (?, ?, ?, ?, ?)",
-				l.account, int64(p.Seq), l.number, int64(l.amount), int64(l.balance))
-			if err != nil {
-				return err
-			}
-		}
-		if err := s.publish(ctx, tx, p, max(now, p.Time)); err != nil {
-			return err
-		}
-	}
-	return saveRows(ctx, tx, ch.Rows)
-}
-
-func saveRows(ctx context.Context, tx *sql.Tx, rows []ledger.Row) error {
-	put, err := tx.PrepareContext(ctx, "INSERT INTO vault_row (tbl, key, value) VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value")
-	if err != nil {
-		return err
-	}
-	defer put.Close()
-	for _, r := range rows {
-		if r.Value == nil {
-			_, err = tx.ExecContext(ctx, "DELETE FROM vault_row WHERE tbl = ? AND key = ?", string(r.Table), r.Key)
-		} else {
-			_, err = put.ExecContext(ctx, string(r.Table), r.Key, r.Value)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Station) savePosting(ctx context.Context, tx *sql.Tx, p ledger.Posting, known map[string]ledger.Known) error {
-	var print []byte
-	if k, ok := known[p.Key]; ok {
-		print = k.Fingerprint[:]
-	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO vault_posting (seq, time, kind, key, hash, fingerprint, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		int64(p.Seq), int64(p.Time), string(p.Kind), p.Key, p.Hash[:], print, p.Body())
-	if err != nil || p.Kind != ledger.KindOrder {
-		return err
-	}
-	return s.saveReceipt(ctx, tx, p)
-}
-
-// saveReceipt signs the vault's word for an order and keeps it: the same order
-// again gets the same receipt.
-func (s *Station) saveReceipt(ctx context.Context, tx *sql.Tx, p ledger.Posting) error {
-	c, err := ledger.DecodeCommand(p.Command)
-	if err != nil {
-		return err
-	}
-	order, err := ledger.OrderFrom(c.(*ledger.Submit).Envelope)
-	if err != nil {
-		return err
-	}
-	receipt := proof.Receipt{Origin: s.Origin, Order: order.ID, Seq: p.Seq, Posting: p.Hash, Issued: p.Time}
-	env, err := s.Signer.Sign(proof.TypeReceipt, receipt.Encode())
-	if err != nil {
-		return err
-	}
-	raw, err := env.EncodeCBOR()
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO vault_receipt (key, envelope) VALUES (?, ?)", p.Key, raw)
-	return err
 }
 
 // personal tells whether an account belongs to somebody.

@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -134,51 +133,68 @@ func (s *Station) ratings(robots []string, now uint64) []ledger.Robot {
 	return list
 }
 
-// Receipt is the vault's answer to an order.
-type Receipt struct {
-	Envelope seal.Envelope
-	Order    ledger.Order
-	Posting  ledger.Known
-	Repeated bool
-}
-
-// Order executes a member's signed order and returns when it is on disk. The same
-// order again returns the first receipt, also after it has expired; its signatures
-// are not looked at then, since nothing happens. Errors are the ledger's, typed.
+// Order executes a member's signed order and returns when it and its receipt are on
+// disk: [Station.Execute], then [Station.Receipt].
 func (s *Station) Order(ctx context.Context, env seal.Envelope) (Receipt, error) {
-	order, err := ledger.OrderFrom(env)
+	done, err := s.Execute(ctx, env)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if known, found, err := (keys{s.DB}).Find(order.Key()); err != nil || found && known.Fingerprint == env.Digest() {
-		if err != nil {
-			return Receipt{}, err
-		}
-		return s.receipt(ctx, order, known, true)
+	receipt, err := s.Receipt(ctx, done)
+	return Receipt{Executed: done, Envelope: receipt}, err
+}
+
+// Execute executes a member's signed order and returns when it is on disk. The same
+// order again returns the first result, also after it has expired; its signatures do
+// not matter then, since nothing happens. Errors are the ledger's, typed.
+func (s *Station) Execute(ctx context.Context, env seal.Envelope) (Executed, error) {
+	c, err := ledger.NewSubmit(env)
+	if err != nil {
+		return Executed{}, err
 	}
+	order := c.Order()
 	checkedMS := uint64(s.Clock.Now().UnixMilli())
 	s.mu.RLock()
 	enrolled := s.newest(order.From)
 	s.mu.RUnlock()
-	if _, err := ledger.CheckOrder(env, s.Origin, enrolled, checkedMS); err != nil {
-		return Receipt{}, err
+	if refused := c.Check(s.Origin, enrolled, checkedMS); refused != nil {
+		known, found, err := find(ctx, s.DB, order.Key())
+		if err != nil {
+			return Executed{}, unavailable(err)
+		}
+		if !found || known.Fingerprint != env.Digest() {
+			return Executed{}, refused
+		}
+		return Executed{Order: order, Posting: known, Repeated: true}, nil
 	}
-	var out ledger.Outcome
-	err = s.do(ctx, &job{apply: func(now uint64) (refused, err error) {
+	return s.post(ctx, c, func(now uint64) error {
 		// Keys hold at the time of the posting, which may be later.
 		now = max(now, s.book.State().Time)
 		if again := s.newest(order.From); !sameKeys(enrolled, again, checkedMS, now) {
-			if _, refused := ledger.CheckOrder(env, s.Origin, again, now); refused != nil {
-				return refused, nil
-			}
+			return c.Check(s.Origin, again, now)
 		}
-		out, refused, err = s.apply(&ledger.Submit{Envelope: env}, now)
+		return nil
+	})
+}
+
+// Post is Execute for an order whose signatures the caller has verified, or knows to be
+// his own: the vault does not look at them.
+func (s *Station) Post(ctx context.Context, c *ledger.Submit) (Executed, error) {
+	return s.post(ctx, c, func(uint64) error { return nil })
+}
+
+// post hands an order to the writer, who asks check before it applies it.
+func (s *Station) post(ctx context.Context, c *ledger.Submit, check func(now uint64) error) (Executed, error) {
+	order := c.Order()
+	var out ledger.Outcome
+	err := s.do(ctx, &job{key: order.Key(), weight: len(order.Operations), apply: func(now uint64) (refused, err error) {
+		if refused := check(now); refused != nil {
+			return refused, nil
+		}
+		out, refused, err = s.apply(c, max(now, s.book.State().Time))
 		return refused, err
 	}})
-	if err != nil {
-		return Receipt{}, err
-	}
-	return s.receipt(ctx, order, out.Known, out.Repeated)
+	return Executed{Order: order, Posting: out.Known, Repeated: out.Repeated}, err
 }
 
 // newest lists the keys of an account's owner by its newest enrolment. The caller
@@ -198,17 +214,4 @@ func sameKeys(before, now []seal.Key, beforeMS, nowMS uint64) bool {
 	return slices.EqualFunc(before, now, func(a, b seal.Key) bool {
 		return a.KeyID == b.KeyID && a.ValidAt(beforeMS) == b.ValidAt(nowMS)
 	})
-}
-
-func (s *Station) receipt(ctx context.Context, order ledger.Order, known ledger.Known, repeated bool) (r Receipt, err error) {
-	r = Receipt{Order: order, Posting: known, Repeated: repeated}
-	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var raw []byte
-		if err := tx.QueryRowContext(ctx, "SELECT envelope FROM vault_receipt WHERE key = ?", order.Key()).Scan(&raw); err != nil {
-			return err
-		}
-		r.Envelope, err = seal.DecodeEnvelope(raw)
-		return err
-	})
-	return r, err
 }

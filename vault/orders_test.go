@@ -376,7 +376,7 @@ func TestALoggedDocumentWhoseCommitFailsIsNotKnown(t *testing.T) {
 func TestAVaultWhoseStoreIsGoneShowsNothing(t *testing.T) {
 	h := richHouse(t)
 	h.must(h.db.Close())
-	h.clock.move(h.clock.ms() + policy.Hour) // a tick is made in memory, and cannot be saved
+	h.clock.wake(h.clock.ms() + policy.Hour) // a tick is made in memory, and cannot be saved
 	if err := <-h.ended; err == nil {
 		t.Error("the vault goes on without a store")
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -54,6 +55,21 @@ func (c *handClock) NewTimer(d time.Duration) (<-chan time.Time, func() bool) {
 		_, runs := c.timers[fires]
 		delete(c.timers, fires)
 		return runs
+	}
+}
+
+// wake moves the time when the vault has nothing to do, so that it looks at what is
+// due.
+func (c *handClock) wake(now uint64) {
+	for {
+		c.mu.Lock()
+		waits := len(c.timers) > 0
+		c.mu.Unlock()
+		if waits {
+			c.move(now)
+			return
+		}
+		runtime.Gosched()
 	}
 }
 
@@ -113,6 +129,7 @@ type house struct {
 
 	mu     sync.Mutex
 	posted []vault.Posted
+	onPost func() // called for each
 }
 
 // newHouse opens the books: a policy amended by fields, members ada and bob,
@@ -173,6 +190,9 @@ func (h *house) hear(p vault.Posted) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.posted = append(h.posted, p)
+	if h.onPost != nil {
+		h.onPost()
+	}
 }
 
 // restart stops the vault in order and opens it again.

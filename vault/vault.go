@@ -20,11 +20,13 @@
 //
 // # What survives a crash
 //
-// Postings, the rows that they changed, receipts, what goes to the log (outbox)
-// and the mark of the feed are one transaction. Nothing is answered before it is
-// on disk. One goroutine writes; it commits whatever waits at once. When a commit
-// fails the vault stops: what was not acknowledged may be asked for again under the
-// same key after the next start.
+// Postings, the rows that they changed, what goes to the log (outbox) and the mark of
+// the feed are one transaction. Nothing is answered before it is on disk. One goroutine
+// writes; it commits whatever waits at once. A receipt is signed after its posting,
+// beside the writer, and is on disk before it is handed out: a crash in between leaves
+// a posting whose receipt is signed when the order is repeated. When a commit fails the
+// vault stops; when the store's server went away it waits for it and reads its books
+// again. What was not acknowledged may be asked for again under the same key.
 //
 // It implements spec/ledger.md §1 (orders, receipts, storage) and §2 (minting,
 // release) as a thin shell.
@@ -114,29 +116,37 @@ type Station struct {
 	jobs chan *job
 	quit chan struct{} // closed when Run has ended
 
+	signings receipts
+	keys     *keys // of the writer
+
 	// mu guards what follows. Run holds it while it applies and commits.
 	mu       sync.RWMutex
 	registry *proof.Registry
 	book     *ledger.Book
 	each     torq.JT  // what one member has received of all dividends
 	fresh    []Posted // applied and not yet committed
+	away     bool     // the books could not be read again: these are empty
 }
 
 // job is something that waits for the writer.
 type job struct {
+	key    string // under which apply posts, if it is known before
+	weight int    // operations of an order, 0 of anything else
 	// apply changes the books in memory; may be nil. A caller's fault is returned
 	// as refused and MUST have changed nothing; any other error throws the books
 	// away.
 	apply func(now uint64) (refused, err error)
 	// save writes more in the same transaction, and may apply more; may be nil.
-	save func(ctx context.Context, tx *sql.Tx, now uint64) error
-	done chan error
+	save    func(ctx context.Context, tx *sql.Tx, now uint64) error
+	receipt *keyed // to be kept; may be nil
+	done    chan error
 }
 
 const (
-	maxJobs = 2000
-	maxDue  = 1000                   // postings due by time in one transaction
-	idle    = 200 * time.Millisecond // between looks at what is due by time
+	maxJobs   = 2000                   // of one transaction
+	maxWeight = 5000                   // operations of orders in one transaction
+	maxDue    = 1000                   // postings due by time in one transaction
+	idle      = 200 * time.Millisecond // between looks at what is due by time
 )
 
 // Code names the kind of an [Error]; codes are stable.
@@ -146,6 +156,10 @@ type Code string
 const (
 	CodeClosed  Code = "closed"  // the vault does not run
 	CodeStopped Code = "stopped" // it has just failed: whether this was posted shows after the next start
+
+	// CodeUnavailable: the store's server does not answer. Whether this was posted shows
+	// when it does again: ask again under the same key.
+	CodeUnavailable Code = "unavailable"
 )
 
 // Error is an error of this station. Refusals are the ledger's, [*ledger.Error].
@@ -160,6 +174,14 @@ func (e *Error) Error() string { return "vault " + string(e.Code) + ": " + e.Det
 // ErrorCode returns the stable code.
 func (e *Error) ErrorCode() string { return string(e.Code) }
 
+// unavailable gives the store's absence this station's code.
+func unavailable(err error) error {
+	if store.CodeOf(err) == store.CodeUnavailable {
+		return &Error{Code: CodeUnavailable, Detail: err.Error()}
+	}
+	return err
+}
+
 func closed() error { return &Error{Code: CodeClosed, Detail: "it does not run"} }
 
 // Open loads the vault's books.
@@ -168,12 +190,17 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Station{Options: o, log: o.Logger.With("station", "vault"), jobs: make(chan *job, maxJobs), quit: make(chan struct{})}
+	s.signings.open = make(map[string]*signing)
+	s.keys = &keys{db: o.DB}
 	return s, s.load(ctx)
 }
 
 // load restores registry and books from the store; after an error they are as they
 // were.
 func (s *Station) load(ctx context.Context) error {
+	if err := s.DB.Settle(ctx); err != nil {
+		return err
+	}
 	registry := proof.NewRegistry(s.Profile, nil)
 	if err := feed.Load(ctx, s.DB, registry); err != nil {
 		return err
@@ -198,11 +225,11 @@ func (s *Station) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, s.book, s.each = registry, book, torq.JT(each.Int64)
+	s.registry, s.book, s.each, s.away = registry, book, torq.JT(each.Int64), false
 	return nil
 }
 
-func (s *Station) emptyBook() *ledger.Book { return ledger.New(s.Profile, s.Origin, keys{s.DB}) }
+func (s *Station) emptyBook() *ledger.Book { return ledger.New(s.Profile, s.Origin, s.keys) }
 
 // do hands a job to the writer and waits until it is on disk or refused. Once the
 // writer may have it ctx does not end the waiting, so that every outcome is told:
@@ -245,18 +272,47 @@ func (s *Station) Run(ctx context.Context) error {
 			stop()
 			return nil
 		}
-		if err := s.commit(ctx, batch); err != nil {
+		err := s.commit(ctx, batch)
+		if store.CodeOf(err) == store.CodeUnavailable {
+			s.log.Warn("the store does not answer; orders are refused until it does", "error", err)
+			err = s.await(ctx)
+		}
+		if err != nil {
 			return err
+		}
+	}
+}
+
+// await reads the books again when the store answers, and refuses what is asked of it
+// meanwhile.
+func (s *Station) await(ctx context.Context) error {
+	timer, stop := s.Clock.NewTimer(idle)
+	defer func() { stop() }()
+	for {
+		select {
+		case j := <-s.jobs:
+			j.done <- &Error{Code: CodeUnavailable, Detail: "the store does not answer; nothing was done"}
+		case <-timer:
+			s.mu.Lock()
+			err := s.load(ctx)
+			s.mu.Unlock()
+			if store.CodeOf(err) != store.CodeUnavailable {
+				return err
+			}
+			timer, stop = s.Clock.NewTimer(idle)
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }
 
 func (s *Station) collect(first *job) []*job {
 	batch := []*job{first}
-	for len(batch) < maxJobs {
+	for weight := first.weight; len(batch) < maxJobs && weight < maxWeight; {
 		select {
 		case j := <-s.jobs:
 			batch = append(batch, j)
+			weight += j.weight
 		default:
 			return batch
 		}
@@ -268,16 +324,16 @@ func (s *Station) collect(first *job) []*job {
 // may take several transactions; the jobs are in the last.
 func (s *Station) commit(ctx context.Context, batch []*job) error {
 	ctx = context.WithoutCancel(ctx)
+	if err := s.keys.look(ctx, keysOf(batch)); err != nil {
+		return s.fail(batch, err)
+	}
 	for done := false; !done; {
 		var refused []error
 		var posted []Posted
 		var err error
 		refused, posted, done, err = s.transact(ctx, batch)
 		if err != nil {
-			for _, j := range batch {
-				j.done <- &Error{Code: CodeStopped, Detail: err.Error()} // its cause is not this caller's fault
-			}
-			return err
+			return s.fail(batch, err)
 		}
 		if done {
 			for i, j := range batch {
@@ -291,6 +347,29 @@ func (s *Station) commit(ctx context.Context, batch []*job) error {
 		}
 	}
 	return nil
+}
+
+// fail tells every caller of a batch that it is not known to be on disk. Its cause is
+// not their fault.
+func (s *Station) fail(batch []*job, err error) error {
+	code := CodeStopped
+	if store.CodeOf(err) == store.CodeUnavailable {
+		code = CodeUnavailable
+	}
+	for _, j := range batch {
+		j.done <- &Error{Code: code, Detail: err.Error()}
+	}
+	return err
+}
+
+func keysOf(batch []*job) []string {
+	var keys []string
+	for _, j := range batch {
+		if j.key != "" {
+			keys = append(keys, j.key)
+		}
+	}
+	return keys
 }
 
 // transact is one transaction. Without done it was full of what is due, and nothing
@@ -312,7 +391,7 @@ func (s *Station) transact(ctx context.Context, batch []*job) (refused []error, 
 		return refused, posted, done, nil
 	}
 	if unread := s.load(ctx); unread != nil {
-		s.registry, s.book, s.each = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0
+		s.registry, s.book, s.each, s.away = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0, true
 		err = errors.Join(err, unread)
 	}
 	return nil, nil, false, err
@@ -327,7 +406,7 @@ func (s *Station) write(ctx context.Context, batch []*job, now uint64) (refused 
 				return nil, err
 			}
 		}
-		saves = saves || j.save != nil && refused[i] == nil
+		saves = saves || j.receipt != nil || j.save != nil && refused[i] == nil
 	}
 	if len(s.fresh) == 0 && !saves {
 		return refused, nil
@@ -340,6 +419,9 @@ func (s *Station) write(ctx context.Context, batch []*job, now uint64) (refused 
 			if err := j.save(ctx, tx, now); err != nil {
 				return err
 			}
+		}
+		if err := s.saveReceipts(ctx, tx, batch); err != nil {
+			return err
 		}
 		return s.save(ctx, tx, s.book.Drain(), now)
 	})

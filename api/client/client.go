@@ -41,6 +41,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Detail)
 }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // Is reports whether err is an answer of the node with that code.
 func Is(err error, code api.Code) bool {
 	var e *Error

@@ -202,4 +202,3 @@ func (c *benchVerifyCmd) Run(ctx context.Context, std streams, g *global) error 
 		bytesOf(uint64(f.Resident)), f.LimitCPU.Seconds(), block, f.Ratio())
 	return nil
 }
-

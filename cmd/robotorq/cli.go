@@ -10,12 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"robotorq.org/reserve/api/client"
-	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/proof"
-	"robotorq.org/reserve/seal"
-	"robotorq.org/reserve/store"
 )
 
 // Exit codes of every command (spec interface).
@@ -125,35 +121,21 @@ func report(std streams, asJSON bool, err error) int {
 		writeJSON(std.Err, map[string]any{"error": err.Error(), "code": errorCode(err)})
 		return code
 	}
-	fmt.Fprintln(std.Err, "robotorq:", err)
+	fmt.Fprintln(std.Err, "robotorq:", printable(err.Error()))
 	return code
 }
 
-// errorCode finds the stable code of a typed error, "" when it has none.
+// errorCode finds the stable code of a typed error, "" when it has none. What a
+// check found wrong is named by its rule, whatever wraps it.
 func errorCode(err error) string {
+	if f := proof.AsFault(err); f != nil {
+		return f.Rule
+	}
 	var coded interface{ ErrorCode() string }
 	if errors.As(err, &coded) {
 		return coded.ErrorCode()
 	}
-	if f := proof.AsFault(err); f != nil {
-		return f.Rule
-	}
-	var answered *client.Error
-	if errors.As(err, &answered) {
-		return string(answered.Code)
-	}
-	if code := ledger.CodeOf(err); code != "" {
-		return string(code)
-	}
-	var kept *archive.Error
-	if errors.As(err, &kept) {
-		return kept.Code
-	}
-	var sealed *seal.Error
-	if errors.As(err, &sealed) {
-		return string(sealed.Code)
-	}
-	return string(store.CodeOf(err))
+	return string(ledger.CodeOf(err))
 }
 
 // writeJSON prints one indented JSON document.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,14 +96,24 @@ func (l keyLine) valid() string {
 func (r reserve) keyFiles() ([]string, error) {
 	var files []string
 	for _, pattern := range []string{"root/*.json", "keys/*.json", "robots/*/" + robot.KeyFile, "demo/*.json"} {
-		found, err := filepath.Glob(filepath.Join(r.dir, filepath.FromSlash(pattern)))
+		found, err := r.glob(pattern)
 		if err != nil {
 			return nil, err
 		}
-		slices.Sort(found)
 		files = append(files, found...)
 	}
 	return files, nil
+}
+
+// glob lists the paths that match a pattern below the directory, whose own name may
+// hold anything.
+func (r reserve) glob(pattern string) ([]string, error) {
+	found, err := fs.Glob(os.DirFS(r.dir), pattern)
+	slices.Sort(found)
+	for i, name := range found {
+		found[i] = r.path(filepath.FromSlash(name))
+	}
+	return found, err
 }
 
 // readLines reads what a key file says of its keys.

@@ -2,21 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/client"
-	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/robot"
@@ -148,10 +142,12 @@ func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, s
 		e.ID = r.Org
 		e.Org = &seal.OrgTerms{Registrar: registrar.Name, Status: seal.StatusActive}
 	default:
-		mac, err := subjectOf(filepath.Join(at.dir, "keys", registrar.Name+".subject"), identity.origin, subject)
+		// The same key as the node's own registrar desk uses.
+		key, err := explorer.SubjectKey(identity.path("keys", registrar.Name+".subject"))
 		if err != nil {
 			return api.Enrolled{}, err
 		}
+		mac := explorer.SubjectHash(key, identity.origin, subject)
 		e.ID = r.Member
 		e.Member = &seal.MemberTerms{Subject: mac, Registrar: registrar.Name, Status: seal.StatusActive}
 	}
@@ -175,26 +171,4 @@ func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, s
 		return api.Enrolled{}, &exitError{exitUsage, err}
 	}
 	return cl.Enrol(ctx, body)
-}
-
-// subjectOf is the registrar's keyed hash of what makes a person one, with the
-// secret that the node's registrar desk uses too: 32 bytes in a file of mode 0600,
-// made when it is missing.
-func subjectOf(path, origin, subject string) (merkle.Hash, error) {
-	const size = 32
-	secret, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret = make([]byte, size)
-		rand.Read(secret) // never fails (crypto/rand)
-		err = replaceFile(path, secret, 0o600)
-	}
-	if err == nil && len(secret) != size {
-		err = fmt.Errorf("%s has %d bytes, a registrar's subject key has %d", path, len(secret), size)
-	}
-	if err != nil {
-		return merkle.Hash{}, err
-	}
-	mac := hmac.New(sha256.New, secret)
-	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", origin, strings.TrimSpace(subject))
-	return merkle.Hash(mac.Sum(nil)), nil
 }

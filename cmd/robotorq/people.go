@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // What people read: figures with thousands separators, times in their own zone.
@@ -74,3 +75,19 @@ func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 4, 
 
 // joined names several things.
 func joined(names []string) string { return strings.Join(names, ", ") }
+
+// printable is text of somebody else's without what would command a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return r
+		case r < ' ', r == utf8.RuneError, r >= 0x7f && r < 0xa0, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+			return '·'
+		}
+		return r
+	}, text)
+}
+
+// oneLine is printable text on one line.
+func oneLine(text string) string { return strings.ReplaceAll(printable(text), "\n", "·") }

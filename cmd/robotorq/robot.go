@@ -14,7 +14,6 @@ import (
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/bus"
-	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/robot"
@@ -164,8 +163,15 @@ func (c *robotRunCmd) Run(ctx context.Context, std streams) error {
 	stop()
 	<-followed
 	s := agent.Stats()
-	fmt.Fprintf(std.Err, "%s: %s ore in %s signed, %s wait for the digger.\n", c.ID, counted(s.Ore), several(s.Seq, "report"), counted(s.Seq-s.Mark))
+	fmt.Fprintf(std.Err, "%s: %s ore signed now; %s in all, of which %s for the digger.\n", c.ID, counted(s.Ore), several(s.Seq, "report"), waiting(s.Seq-s.Mark))
 	return err
+}
+
+func waiting(n uint64) string {
+	if n == 1 {
+		return "1 waits"
+	}
+	return counted(n) + " wait"
 }
 
 // meet asks the node for the robot's rating and the reserve's name.
@@ -233,54 +239,21 @@ func (c *robotRunCmd) agent(ctx context.Context, enrolled api.Robot, keys *seal.
 			return nil, nil, err
 		}
 	}
-	b, err := bus.Connect(ctx, c.NATS, bus.Options{Clock: clock, Log: log})
+	b, err := bus.Connect(ctx, c.NATS, bus.Options{Clock: clock, Log: log, Robots: true})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w (start the node with --nats HOST:PORT, or name its bus with --nats here)", err)
 	}
 	closers = append(closers, func() { b.Close() })
-	cfg.Sender = reportBus{b, enrolled.Digger}
+	cfg.Sender = node.ReportSender{Bus: b, Digger: enrolled.Digger}
 	if a, err = robot.NewAgent(ctx, cfg); err != nil {
 		return nil, nil, err
 	}
-	stop, err := listen(b, enrolled.Digger, a)
+	stop, err := node.Listen(b, enrolled.Digger, a)
 	if err != nil {
 		return nil, nil, err
 	}
 	closers = append(closers, stop)
 	return a, done, nil
-}
-
-// reportBus publishes reports to the robot's digger.
-type reportBus struct {
-	bus    *bus.Bus
-	digger string
-}
-
-// Send implements [robot.Sender].
-func (s reportBus) Send(ctx context.Context, id string, _ uint64, envelope []byte) error {
-	subject, err := bus.SubjectReport(s.digger, id)
-	if err != nil {
-		return err
-	}
-	return s.bus.Publish(ctx, bus.Message{Subject: subject, Body: envelope})
-}
-
-// listen hands the digger's answers to the agent.
-func listen(b *bus.Bus, digger string, a *robot.Agent) (stop func(), err error) {
-	subject, err := bus.SubjectAck(digger, a.ID())
-	if err != nil {
-		return nil, err
-	}
-	return b.Subscribe(subject, 64, func(m bus.Message) {
-		ack, err := bus.DecodeAck(m.Body)
-		if err != nil {
-			return // damaged on the way: the digger says it again
-		}
-		a.Answer(robot.Answer{
-			Mark: ack.Mark.Seq, Digest: merkle.Hash(ack.Mark.Digest), Want: ack.Want,
-			Refusal: robot.Refusal{Seq: ack.Refusal.Seq, Code: ack.Refusal.Code, Detail: ack.Refusal.Detail},
-		})
-	})
 }
 
 // follow tells the agent of its contract until ctx ends.

@@ -20,6 +20,7 @@ type upCmd struct {
 	Demo    bool          `help:"Add a fleet of virtual printers, contracts, members and a spending public."`
 	Listen  string        `placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the page listens."`
 	Port    *int          `help:"Port of the page; 0 picks a free one."`
+	Host    []string      `placeholder:"NAME" help:"Answer to this name too, beside localhost and addresses (repeatable); for a proxy in front."`
 	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates, or ore=N."`
 	For     time.Duration `placeholder:"DURATION" help:"Stop after this time."`
 	Origin  string        `help:"Name of a new reserve's log, for example reserve.example/log."`
@@ -48,7 +49,7 @@ func (c *upCmd) Run(ctx context.Context, std streams) error {
 
 func (c *upCmd) config(std streams) (node.Config, error) {
 	cfg := node.Config{
-		Data: dataDir(c.Data), Listen: c.Listen, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Origin: c.Origin, Profile: c.Profile,
+		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
 		Started: func(url, dir string) {
 			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)

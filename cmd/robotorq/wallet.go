@@ -284,19 +284,9 @@ func (c *walletStatementCmd) Run(ctx context.Context, std streams, g *global) er
 	t := table(std.Out)
 	fmt.Fprintln(t, "time\tkind\tamount\tbalance\tother\tmemo")
 	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), l.Kind, l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, printable(l.Memo))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), l.Kind, l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
 	}
 	return t.Flush()
-}
-
-// printable is text of somebody else's without what would command a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '·'
-		}
-		return r
-	}, text)
 }
 
 // wallet is a member's keys and the node that they speak to.

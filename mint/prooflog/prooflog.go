@@ -32,7 +32,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,6 +53,7 @@ const (
 	CodeBehind   = "log_behind"   // the log is shorter than the book says
 	CodeOrder    = "log_order"    // entries were given other places than asked for
 	CodeClosed   = "log_closed"   // the log was closed, or failed before
+	CodePolicy   = "log_policy"   // a policy of witnesses that cannot be read
 )
 
 // Error is an error of the log with a stable code.
@@ -82,6 +85,8 @@ type Options struct {
 	// CheckpointInterval is the least time between two checkpoints; 100 ms,
 	// which is the least that Tessera allows.
 	CheckpointInterval time.Duration
+	// Witnesses are asked to cosign a checkpoint before it is published; nil: none.
+	Witnesses *Witnesses
 	// Warn receives Tessera's warnings. Tessera's logger belongs to the process:
 	// the log that is opened last sets it. Nil drops them.
 	Warn *slog.Logger
@@ -135,18 +140,22 @@ func (l *Log) open(ctx context.Context, dir string, opts Options) error {
 	if err := removeResidue(dir); err != nil {
 		return err
 	}
-	driver, err := posix.New(ctx, posix.Config{Path: dir})
-	if err != nil {
-		return err
-	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l.cancel = cancel
 	appendOpts := tessera.NewAppendOptions().
 		WithCheckpointSigner(opts.Signer, opts.Additional...).
 		WithBatching(maxBatch, opts.BatchDelay).
 		WithCheckpointInterval(opts.CheckpointInterval).
 		WithCheckpointRepublishInterval(0).
 		WithShutdownTimeout(10 * time.Second)
+	client, err := opts.Witnesses.ask(appendOpts)
+	if err != nil {
+		return err
+	}
+	driver, err := posix.New(ctx, posix.Config{Path: dir, HTTPClient: client})
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.cancel = cancel
 	l.appender, l.shutdown, l.reader, err = tessera.NewAppender(run, driver, appendOpts)
 	if err != nil {
 		return err
@@ -306,17 +315,47 @@ func removeResidue(dir string) error {
 	return nil
 }
 
-// redirect sends the warnings of Tessera, which logs through klog, to log.
+// Tessera logs through klog, which belongs to the process: its logger may be set
+// only while nothing logs, so it is set once, to one that asks where to.
+var (
+	install sync.Once
+	warn    atomic.Pointer[slog.Logger]
+)
+
+// redirect sends the warnings of Tessera to log from now on.
 func redirect(log *slog.Logger) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	klog.SetSlogLogger(slog.New(warnings{log.Handler()}))
+	warn.Store(log)
+	install.Do(func() { klog.SetSlogLogger(slog.New(warnings{})) })
 }
 
-// warnings passes only what is at least a warning.
-type warnings struct{ slog.Handler }
+// warnings passes only what is at least a warning to the logger of the hour.
+type warnings struct {
+	with []func(slog.Handler) slog.Handler
+}
 
 func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+	return level >= slog.LevelWarn && warn.Load().Handler().Enabled(ctx, level)
+}
+
+func (w warnings) Handle(ctx context.Context, r slog.Record) error {
+	h := warn.Load().Handler()
+	for _, f := range w.with {
+		h = f(h)
+	}
+	return h.Handle(ctx, r)
+}
+
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return w.and(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+func (w warnings) WithGroup(name string) slog.Handler {
+	return w.and(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (w warnings) and(f func(slog.Handler) slog.Handler) slog.Handler {
+	return warnings{append(slices.Clone(w.with), f)}
 }

@@ -38,6 +38,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // Retryable reports whether reading again later may succeed without anybody
 // changing anything.
 func (e *Error) Retryable() bool {

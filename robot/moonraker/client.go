@@ -78,6 +78,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // New prepares a client; it does not connect.
 func New(config Config) (*Client, error) {
 	parsed, err := url.Parse(config.URL)
