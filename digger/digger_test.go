@@ -126,7 +126,7 @@ func (r *rig) answer() answer {
 	select {
 	case a := <-r.acks:
 		return a
-	case <-time.After(time.Minute):
+	case <-time.After(20 * time.Second):
 		r.t.Fatal("no answer")
 		return answer{}
 	}
@@ -591,7 +591,7 @@ func TestManyRobotsAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 	senders.Wait()
-	deadline := time.After(time.Minute)
+	deadline := time.After(20 * time.Second)
 	for r.s.Ore() < robots*each*10_000 {
 		select {
 		case <-deadline:

@@ -198,7 +198,7 @@ func (r *rig) work(robot *prooftest.Robot, contract string, ingots int) {
 // until waits for a number in the store.
 func (r *rig) until(want int, query string) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		got := feedtest.Int(r.t, r.db, query)
 		if got == want {
 			return

@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Schemas     []Schema      // tables of the station and of the rooms it uses; applied in this order
 	CacheKiB    int           // page cache of the writer, 512 by default; a reader has half of it
+	LogKiB      int           // write-ahead log before it is folded into the file, 4 MiB by default
 	Readers     int           // most read connections at once, 2 by default
 	BusyTimeout time.Duration // how long to wait for another process, 5 s by default
 	VFS         string        // name of a registered SQLite VFS, the operating system's by default
@@ -24,6 +25,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.CacheKiB <= 0 {
 		o.CacheKiB = 512
+	}
+	if o.LogKiB <= 0 {
+		o.LogKiB = 4 << 10
 	}
 	if o.Readers <= 0 {
 		o.Readers = 2

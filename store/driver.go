@@ -190,8 +190,8 @@ func dsn(path string, how access, o Options) string {
 		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", "FULL")
 		q.Set("_txlock", "immediate")
-		q.Add("_pragma", "journal_size_limit("+strconv.Itoa(walLimit)+")")
-		q.Add("_pragma", "wal_autocheckpoint("+strconv.Itoa(walLimit/pageSize)+")")
+		q.Add("_pragma", "journal_size_limit("+strconv.Itoa(o.LogKiB<<10)+")")
+		q.Add("_pragma", "wal_autocheckpoint("+strconv.Itoa(o.LogKiB<<10/pageSize)+")")
 	case accessRead:
 		q.Set("mode", "rw")
 		q.Set("_query_only", "on")
@@ -210,7 +210,4 @@ func dsn(path string, how access, o Options) string {
 	return "file:" + u.EscapedPath() + "?" + q.Encode()
 }
 
-const (
-	pageSize = 4096
-	walLimit = 4 << 20 // bytes of write-ahead log before it is folded into the file
-)
+const pageSize = 4096

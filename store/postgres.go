@@ -206,7 +206,7 @@ func (*server) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 			types.WriteString("?::bytea[]")
 		}
 	}
-	_, err := tx.ExecContext(ctx, s.text("SELECT * FROM unnest("+types.String()+")"), args...)
+	_, err := tx.ExecContext(ctx, s.head+"SELECT * FROM unnest("+types.String()+")"+s.tail, args...)
 	return err
 }
 

@@ -41,9 +41,8 @@ type statementOver struct {
 	head, tail string // around the rows
 	columns    []*Column
 	rows       int
+	final      bool // an INSERT whose failure ends the transaction
 }
-
-func (s *statementOver) text(rows string) string { return s.head + rows + s.tail }
 
 func over(s *Set) (*statementOver, []string, error) {
 	o := &statementOver{}
@@ -69,6 +68,7 @@ func (db *DB) Insert(ctx context.Context, tx *sql.Tx, s *Set) error {
 	if err != nil || o.rows == 0 {
 		return err
 	}
+	o.final = true
 	o.head = "INSERT INTO " + s.Table + " (" + strings.Join(names, ", ") + ") "
 	return db.engine.write(ctx, tx, o)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"robotorq.org/reserve/store"
@@ -20,12 +21,12 @@ func BenchmarkInsert(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for _, what := range []string{"posting", "entry", "put"} {
 		b.Run(what, func(b *testing.B) {
-			db, err := store.Open(b.Context(), filepath.Join(b.TempDir(), "a.db"), store.Options{Schemas: []store.Schema{tables}, CacheKiB: 65536})
+			db, err := store.Open(b.Context(), filepath.Join(b.TempDir(), "a.db"), store.Options{Schemas: []store.Schema{tables}, CacheKiB: 65536, LogKiB: 65536})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer db.Close()
-			seq := int64(0)
+			seq, began := int64(0), cpu()
 			for b.Loop() {
 				seqs, keys, accounts, hashes, bodies := make([]int64, group), make([]string, group), make([]string, group), make([][]byte, group), make([][]byte, group)
 				for i := range group {
@@ -52,6 +53,14 @@ func BenchmarkInsert(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*group), "ns/row")
+			b.ReportMetric(float64(cpu()-began)/float64(b.N*group), "cpu-ns/row")
 		})
 	}
+}
+
+// cpu is the process's time on the cores so far.
+func cpu() int64 {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
 }

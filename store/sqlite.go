@@ -60,20 +60,26 @@ func changes(ctx context.Context, tx *sql.Tx) (n int64, err error) {
 	return n, err
 }
 
-// rowsAtOnce is how many rows one statement of SQLite takes: enough that calling it costs
+// rowsAtOnce is how many rows one statement of SQLite inserts: enough that calling it costs
 // less than what it does.
-const rowsAtOnce = 16
+const rowsAtOnce = 64
 
 // write runs the statement for several rows at once, and for what is left one by one; the
-// connection keeps both statements prepared.
+// connection keeps both statements prepared. A statement of several rows that may be undone
+// alone costs more than several statements, so only those are joined whose failure ends the
+// transaction (OR FAIL).
 func (lite) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 	one := "(" + strings.Repeat("?, ", len(s.columns)-1) + "?)"
-	many := strings.Repeat(one+", ", rowsAtOnce-1) + one
-	args := make([]any, 0, rowsAtOnce*len(s.columns))
+	most, many, head := 1, one, s.head
+	if s.final {
+		most, many = rowsAtOnce, strings.Repeat(one+", ", rowsAtOnce-1)+one
+		head = "INSERT OR FAIL" + strings.TrimPrefix(head, "INSERT")
+	}
+	args := make([]any, 0, most*len(s.columns))
 	for at := 0; at < s.rows; {
 		n, values := 1, one
-		if s.rows-at >= rowsAtOnce {
-			n, values = rowsAtOnce, many
+		if s.rows-at >= most {
+			n, values = most, many
 		}
 		args = args[:0]
 		for i := at; i < at+n; i++ {
@@ -81,7 +87,7 @@ func (lite) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 				args = append(args, c.at(i))
 			}
 		}
-		if _, err := tx.ExecContext(ctx, s.text("VALUES "+values), args...); err != nil {
+		if _, err := tx.ExecContext(ctx, head+"VALUES "+values+s.tail, args...); err != nil {
 			return err
 		}
 		at += n
