@@ -43,8 +43,9 @@ const (
 // Identity is what makes a data directory this reserve and no other; it is
 // written once, before anything else.
 type Identity struct {
-	Origin  string `json:"origin"`  // name of the log
-	Profile string `json:"profile"` // standard, or tiny in test builds
+	Origin  string `json:"origin"`         // name of the log
+	Profile string `json:"profile"`        // standard, or tiny in test builds
+	Demo    bool   `json:"demo,omitempty"` // founded by a demo: its people are made up
 }
 
 // ReadIdentity reads the identity of a data directory; the error is
@@ -67,8 +68,11 @@ func ReadIdentity(dir string) (Identity, torq.Profile, error) {
 }
 
 // identify reads the identity, or writes a new one.
-func identify(dir, origin, profile string) (Identity, torq.Profile, error) {
+func identify(dir, origin, profile string, demo bool) (Identity, torq.Profile, error) {
 	id, p, err := ReadIdentity(dir)
+	if err == nil && demo && !id.Demo {
+		return id, p, fmt.Errorf("%s is a real reserve, and a demo would enrol people who do not exist: choose another --data for the demo", dir)
+	}
 	if err == nil && origin != "" && origin != id.Origin {
 		return id, p, fmt.Errorf("%s is the reserve %s, not %s: choose another --data", dir, id.Origin, origin)
 	}
@@ -81,7 +85,7 @@ func identify(dir, origin, profile string) (Identity, torq.Profile, error) {
 	if _, err := torq.ProfileByName(profile); err != nil {
 		return id, p, err
 	}
-	data, err := json.MarshalIndent(Identity{Origin: origin, Profile: profile}, "", "  ")
+	data, err := json.MarshalIndent(Identity{Origin: origin, Profile: profile, Demo: demo}, "", "  ")
 	if err != nil {
 		return id, p, err
 	}
@@ -186,7 +190,7 @@ func genesis(ctx context.Context, t *trust.Station, ring KeyRing, origin string,
 	var charter, document bool
 	t.With(func(r *proof.Registry) {
 		charter = r.Charter() != nil
-		_, _, document = r.Policy(now)
+		_, _, document = r.Policy(torq.TimeLimitMS) // also one that a clock set back does not see yet
 	})
 	if charter && document {
 		return nil

@@ -41,6 +41,10 @@ var (
 	outboxDepth      = figure{"bus_outbox_messages", "Messages that some consumer has not confirmed.", prometheus.GaugeValue, []string{"producer"}}
 	outboxResent     = figure{"bus_resent_messages_total", "Messages sent again since the start.", prometheus.CounterValue, []string{"producer"}}
 	markLag          = figure{"bus_mark_lag_messages", "How far a consumer's mark is behind.", prometheus.GaugeValue, []string{"producer", "consumer"}}
+	vaultDividends   = figure{"vault_dividends_jt_total", "Dividends paid since genesis.", prometheus.CounterValue, nil}
+	vaultDemurrage   = figure{"vault_demurrage_jt_total", "Demurrage collected since genesis.", prometheus.CounterValue, nil}
+	vaultCapital     = figure{"vault_capital_jt", "What the StakeVault has, at hand and at work.", prometheus.GaugeValue, nil}
+	scrapeFailed     = figure{"node_scrape_failed", "1 when the stations' figures could not be read for this answer.", prometheus.GaugeValue, nil}
 	nodeUp           = figure{"node_uptime_seconds", "Since the process started.", prometheus.GaugeValue, nil}
 	nodeInfo         = figure{"node_info", "Version and name of the log.", prometheus.GaugeValue, []string{"version", "origin", "demo"}}
 )
@@ -49,7 +53,7 @@ var (
 func (m *stationMeters) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range []figure{
 		diggerOre, diggerReports, diggerPending, reportsRefused, refineryIngots, refineryOpen, mintCertificates, mintWaiting, logEntries,
-		vaultSupply, vaultHolding, vaultPostings, walletMembers, walletOrders, outboxDepth, outboxResent, markLag, nodeUp, nodeInfo,
+		vaultSupply, vaultHolding, vaultPostings, vaultDividends, vaultDemurrage, vaultCapital, scrapeFailed, walletMembers, walletOrders, outboxDepth, outboxResent, markLag, nodeUp, nodeInfo,
 	} {
 		out <- f.desc()
 	}
@@ -74,8 +78,20 @@ func (m *stationMeters) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	o, err := m.n.face.server.Overview(ctx)
 	if err != nil {
+		m.n.log.Warn("figures for /metrics could not be read", "err", err)
+		send(scrapeFailed, 1)
 		return
 	}
+	r, err := m.n.face.explorer.Reserve(ctx)
+	if err != nil {
+		m.n.log.Warn("figures for /metrics could not be read", "err", err)
+		send(scrapeFailed, 1)
+		return
+	}
+	send(scrapeFailed, 0)
+	send(vaultDividends, float64(r.Paid))
+	send(vaultDemurrage, float64(r.Collected))
+	send(vaultCapital, float64(r.Capital))
 	send(diggerOre, float64(o.Digger.Ore))
 	send(diggerReports, float64(o.Digger.Reports))
 	send(diggerPending, float64(o.Digger.Pending))

@@ -165,7 +165,7 @@ func (n *Node) openDirectory(context.Context) error {
 	if _, _, err := ReadIdentity(n.cfg.Data); err != nil && origin == "" {
 		origin = newOrigin(n.cfg.Demo)
 	}
-	if n.identity, n.profile, err = identify(n.cfg.Data, origin, n.cfg.Profile); err != nil {
+	if n.identity, n.profile, err = identify(n.cfg.Data, origin, n.cfg.Profile, n.cfg.Demo); err != nil {
 		return err
 	}
 	n.ring, err = openKeys(n.cfg.Data, n.identity.Origin, n.cfg.Passphrase)

@@ -164,13 +164,21 @@ func (n *Node) connect(ctx context.Context) {
 	documents := []string{bus.SubjectContracts(), bus.SubjectRobots(), bus.SubjectVaults()}
 	n.follow(ctx, "mint", mintID, trustID, documents, n.mint.Documents)
 	n.follow(ctx, "mint", mintID, vaultID, []string{bus.SubjectVaults()}, n.mint.Documents)
-	n.follow(ctx, "mint", mintID, diggerID, []string{"rtq.batch." + diggerID}, n.mint.Batches)
-	n.follow(ctx, "mint", mintID, refineryID, []string{"rtq.pour." + refineryID}, n.mint.Pours)
-	n.follow(ctx, "refinery", refineryID, diggerID, []string{"rtq.batch." + diggerID}, n.refinery.Batches)
-	logged := []string{"rtq.certificate." + mintID}
+	batches, pours, logged := own(bus.SubjectBatch(diggerID)), own(bus.SubjectPour(refineryID)), own(bus.SubjectCertificate(mintID))
+	n.follow(ctx, "mint", mintID, diggerID, batches, n.mint.Batches)
+	n.follow(ctx, "mint", mintID, refineryID, pours, n.mint.Pours)
+	n.follow(ctx, "refinery", refineryID, diggerID, batches, n.refinery.Batches)
 	n.follow(ctx, "refinery", refineryID, mintID, logged, n.refinery.Documents)
 	n.follow(ctx, "digger", diggerID, mintID, logged, n.digger.Documents)
 	n.follow(ctx, "vault", vaultID, mintID, logged, n.vault.Logged)
+}
+
+// own is the subject of one of this process's own stations.
+func own(subject string, err error) []string {
+	if err != nil {
+		panic("node: a station's own id makes no subject: " + err.Error())
+	}
+	return []string{subject}
 }
 
 // follow starts one consumer of one producer.

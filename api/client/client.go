@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"robotorq.org/reserve/api"
 )
@@ -75,7 +76,8 @@ func WithToken(token string) Option { return func(c *Client) { c.token = token }
 func WithKey(key Key) Option { return func(c *Client) { c.key = &key } }
 
 // New makes a client of the node at base, for example http://127.0.0.1:8080.
-// transport may be nil for http.DefaultClient; the clock dates signatures.
+// transport may be nil for one that gives up on a node which does not begin to
+// answer within a minute; the clock dates signatures.
 func New(base string, transport *http.Client, clock api.Clock, options ...Option) (*Client, error) {
 	u, err := url.Parse(strings.TrimSuffix(base, "/"))
 	if err != nil {
@@ -88,7 +90,9 @@ func New(base string, transport *http.Client, clock api.Clock, options ...Option
 		return nil, errors.New("client: a clock is required")
 	}
 	if transport == nil {
-		transport = http.DefaultClient
+		patient := http.DefaultTransport.(*http.Transport).Clone()
+		patient.ResponseHeaderTimeout = time.Minute
+		transport = &http.Client{Transport: patient}
 	}
 	c := &Client{base: u, http: transport, clock: clock}
 	for _, option := range options {
