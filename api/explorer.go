@@ -23,7 +23,7 @@ type pageInput struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Items on a page"`
 }
 
-func (p pageInput) page() Page { return Page{Cursor: p.Cursor, Limit: p.Limit} }
+func (p pageInput) page() Page { return Page(p) }
 
 type serialInput struct {
 	Serial uint64 `path:"serial" minimum:"1" doc:"Serial of the certificate"`

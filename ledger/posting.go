@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -189,5 +188,3 @@ func mustDecoding() cbor.DecMode {
 	}
 	return mode
 }
-
-func validText(s string, most int) bool { return len(s) <= most && utf8.ValidString(s) }

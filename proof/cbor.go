@@ -2,7 +2,6 @@ package proof
 
 import (
 	"bytes"
-	"errors"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -139,11 +138,4 @@ func clip(s string) string {
 		return s[:80] + "…"
 	}
 	return s
-}
-
-// asFormat reports whether err says that bytes do not have the form of a payload.
-func asFormat(err error) (*FormatError, bool) {
-	var f *FormatError
-	ok := errors.As(err, &f)
-	return f, ok
 }

@@ -173,10 +173,9 @@ func TestAnAssayGoesOnFromWhatChanged(t *testing.T) {
 }
 
 func TestTokensAreBoundedByTheRoundedUpBond(t *testing.T) {
-	r, b, contract := small(t)
-	b = r.Enrol("robot-odd", 100, 7)
+	r, _, _ := small(t)
+	b := r.Enrol("robot-odd", 100, 7)
 	c := r.Contract(16*1000, b)
-	_ = contract
 	rapid.Check(t, func(t *rapid.T) {
 		duration := rapid.Uint64Range(10_000, 3_600_000).Draw(t, "duration")
 		limit := (7*duration + 999) / 1000

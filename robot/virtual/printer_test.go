@@ -336,7 +336,6 @@ func TestTheAPIKeyOrAOneshotTokenIsWantedOnce(t *testing.T) {
 type socket struct {
 	t    *testing.T
 	conn *websocket.Conn
-	id   int
 }
 
 func connect(t *testing.T, p *virtual.Printer) *socket {
