@@ -110,6 +110,13 @@ func (r *rig) run() {
 	r.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 }
 
+// runOut returns what Run ends with by itself.
+func (r *rig) runOut() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return r.s.Run(ctx)
+}
+
 func (r *rig) restart() { r.t.Helper(); r.down(); r.open() }
 
 // documents sends what the reserve has logged of trust's since the last call.

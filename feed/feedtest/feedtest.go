@@ -207,7 +207,7 @@ func Int(t testing.TB, db *store.DB, query string, args ...any) (n int) {
 // refused for good.
 func HandOver(t testing.TB, db *store.DB, consumer string, msgs []bus.Message, handle func(context.Context, []bus.Message) error) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	producer, last := msgs[0].Producer, msgs[len(msgs)-1].Mark()
 	mark := bus.StoredMark(db, consumer, producer)
