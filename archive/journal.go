@@ -85,7 +85,7 @@ func (s *journalScan) extend(f io.ReaderAt, size int64) error {
 	}
 	if s.end != size {
 		return &Error{Code: CodeTorn, File: s.file, Offset: s.end, Length: size - s.end,
-			Detail: "last group is incomplete; it was never acknowledged"}
+			Detail: "its last group is incomplete: a crash came while it was written, or the file was cut"}
 	}
 	return nil
 }

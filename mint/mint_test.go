@@ -189,6 +189,23 @@ func TestABatchThatDoesNotContinueWhatItMustIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhatAnotherProducerSendsIsNotTakenForItsMakers(t *testing.T) {
+	r := newRig(t)
+	robot, contract := r.robot("robot-1")
+	batch := r.batch(r.Seal(robot.Report(contract, ore(robot, 64))))
+	theirs := feedtest.Chain{Producer: "digger-2", Subject: "rtq.batch.digger-2"}
+	if err := feedtest.HandOver(t, r.db, prooftest.Mint, []bus.Message{theirs.Next(batch.Body)}, r.s.Batches); bus.CodeOf(err) != bus.CodeHalted {
+		t.Fatal(err)
+	}
+	r.must(r.feedBatches(batch))
+	pour := r.cut(4)
+	theirs = feedtest.Chain{Producer: "refinery-2", Subject: "rtq.pour.refinery-2"}
+	if err := feedtest.HandOver(t, r.db, prooftest.Mint, []bus.Message{theirs.Next(pour.Body)}, r.s.Pours); bus.CodeOf(err) != bus.CodeHalted {
+		t.Fatal(err)
+	}
+	r.must(r.feedPours(pour))
+}
+
 func TestABatchAheadOfTheClockIsTakenInItsTime(t *testing.T) {
 	r := newRig(t)
 	robot, contract := r.robot("robot-1")

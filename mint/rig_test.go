@@ -114,7 +114,11 @@ func (r *rig) run() {
 func (r *rig) runOut() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	return r.s.Run(ctx)
+	err := r.s.Run(ctx)
+	if ctx.Err() != nil {
+		r.t.Fatal("Run does not end by itself")
+	}
+	return err
 }
 
 func (r *rig) restart() { r.t.Helper(); r.down(); r.open() }

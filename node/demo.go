@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -290,7 +291,7 @@ func (d *demo) contracts(ctx context.Context) error {
 				busy[r] = true
 			}
 		}
-		for _, team := range d.free(busy) {
+		for _, team := range append(d.free(busy), d.guests(busy)...) {
 			if err := d.award(ctx, team); err != nil && ctx.Err() == nil {
 				d.log.Debug("no contract yet", "enterprise", team.enterprise, "err", err)
 			}
@@ -323,6 +324,34 @@ func (d *demo) free(busy map[string]bool) (groups []team) {
 	return groups
 }
 
+// guests are robots that somebody enrolled beside the fleet and that have no
+// contract: each gets one of its own, so that a real printer digs in a demo.
+func (d *demo) guests(busy map[string]bool) (groups []team) {
+	if d.capital() == 0 {
+		return nil
+	}
+	own := allRobots()
+	d.trust.With(func(r *proof.Registry) {
+		for _, id := range r.Robots() {
+			if !busy[id] && !slices.Contains(own, id) {
+				groups = append(groups, team{demoTeams[0].enterprise, []string{id}})
+			}
+		}
+	})
+	return groups
+}
+
+// guestWork is ten minutes of a guest's work at full power, in whole ingots, at
+// most a certificate.
+func (d *demo) guestWork(id string) (work uint64) {
+	d.trust.With(func(r *proof.Registry) {
+		if e, ok := r.Robot(id, d.nowMS()); ok {
+			work = min(e.Robot.Watts*e.Robot.TokensPerSecond*600, d.profile.CertificateOre())
+		}
+	})
+	return max(work/d.profile.OrePerIngot, 1) * d.profile.OrePerIngot
+}
+
 // award opens a contract: donated labour until there is a stake, then work that
 // the stake pays for.
 func (d *demo) award(ctx context.Context, t team) error {
@@ -331,9 +360,14 @@ func (d *demo) award(ctx context.Context, t team) error {
 		Enterprise: t.enterprise, Owner: demoOwner, Robots: append([]string(nil), t.robots...), Digger: diggerID, Refinery: refineryID,
 		Release: proof.Release{Name: policy.Uniform, Parameter: 20_000}, Deadline: d.nowMS() + 24*3_600_000,
 	}
-	if d.capital() == 0 {
+	switch {
+	case d.capital() == 0:
 		terms.Work = 2 * ore
-	} else {
+	case !slices.Contains(allRobots(), t.robots[0]):
+		terms.Work = d.guestWork(t.robots[0])
+		terms.Stake = terms.Work / 24
+		terms.VaultPart = terms.Stake
+	default:
 		terms.Work, terms.Stake, terms.VaultPart = 3*ore, d.stake(), d.stake()
 	}
 	c, err := d.trust.Award(ctx, terms)

@@ -95,6 +95,14 @@ func (n *Node) notReady(ctx context.Context) error {
 	if free := disk.Bavail * uint64(disk.Bsize); free < leastDisk {
 		return fmt.Errorf("%d MiB are left on the disk of %s", free>>20, n.cfg.Data)
 	}
+	var stopped error
+	n.stopped.Range(func(producer, err any) bool {
+		stopped = fmt.Errorf("%v is stopped: %w", producer, err.(error))
+		return false
+	})
+	if stopped != nil {
+		return stopped
+	}
 	_, err := n.face.explorer.Overview(ctx)
 	return err
 }

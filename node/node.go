@@ -93,6 +93,7 @@ type Node struct {
 	face     *face
 
 	closers []func() error // in the order of opening
+	stopped sync.Map       // producers that a consumer refused, with the error
 	work    sync.WaitGroup
 	cancel  context.CancelCauseFunc
 	reached chan struct{} // closed when the goal is reached
@@ -105,12 +106,26 @@ var errDone = errors.New("the goal is reached")
 // Run runs a reserve until ctx ends, its goal is reached (both return nil) or
 // something in it fails.
 func Run(ctx context.Context, cfg Config) error {
+	// The port comes first: nothing is founded for a page that cannot be shown.
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("the page cannot listen on %s: %w (choose another with --listen or --port)", cfg.Listen, err)
+	}
 	n, err := open(ctx, cfg)
 	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
-	err = n.run(ctx)
+	err = n.run(ctx, listener)
 	return errors.Join(err, n.close())
+}
+
+// address is where a person on this machine finds the page.
+func address(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // open brings everything up to the point where goroutines start.
@@ -250,11 +265,7 @@ func (n *Node) start(ctx context.Context, what string, f func(context.Context) e
 }
 
 // run starts every goroutine and waits for the end.
-func (n *Node) run(parent context.Context) error {
-	listener, err := net.Listen("tcp", n.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("the page cannot listen on %s: %w (choose another with --listen or --port)", n.cfg.Listen, err)
-	}
+func (n *Node) run(parent context.Context, listener net.Listener) error {
 	// The page and the demo end before the stations, so that nothing is asked of
 	// a station that has ended.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -281,7 +292,7 @@ func (n *Node) run(parent context.Context) error {
 		inFront("demo", n.demo)
 	}
 	if n.cfg.Started != nil && ctx.Err() == nil {
-		n.cfg.Started("http://"+listener.Addr().String(), n.cfg.Data)
+		n.cfg.Started(address(listener), n.cfg.Data)
 	}
 	n.wait(parent, ctx)
 	stopFront()

@@ -184,10 +184,19 @@ func own(subject string, err error) []string {
 // follow starts one consumer of one producer.
 func (n *Node) follow(ctx context.Context, db, consumer, producer string, subjects []string, handle func(context.Context, []bus.Message) error) {
 	n.start(ctx, consumer+" following "+producer, func(ctx context.Context) error {
-		return bus.Consume(ctx, n.bus, bus.Consumer{
+		err := bus.Consume(ctx, n.bus, bus.Consumer{
 			Name: consumer, Producer: producer, Subjects: subjects, Mark: bus.StoredMark(n.dbs[db], consumer, producer),
 			Handle: handle, Clock: n.clock, Log: n.log,
 		})
+		if bus.CodeOf(err) != bus.CodeHalted || producer != diggerID && producer != refineryID {
+			return err
+		}
+		// A station refused what this producer sent. It is stopped, and everything
+		// else goes on.
+		n.log.Error("a producer is stopped until somebody has looked", "producer", producer, "by", consumer, "err", err)
+		n.stopped.Store(producer, err)
+		<-ctx.Done()
+		return nil
 	})
 }
 

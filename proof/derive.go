@@ -174,8 +174,8 @@ type IngotAnswer struct {
 	Path []merkle.Hash `json:"path"`
 }
 
-// maxTreeOre bounds the tree that `proof ingot` builds: a day of hashing.
-const maxTreeOre = 1 << 40
+// maxTreeOre bounds the tree that `proof ingot` builds: some minutes of hashing.
+const maxTreeOre = 1 << 30
 
 // ReadIngotFile reads the JSON request of `proof ingot`.
 func ReadIngotFile(data []byte) (IngotRequest, error) {

@@ -6,6 +6,8 @@ import (
 	"embed"
 	"errors"
 	"io/fs"
+	"os"
+	"syscall"
 
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
@@ -42,6 +44,7 @@ type Entry struct {
 type Spool struct {
 	db    *store.DB
 	robot string
+	lock  *os.File // held while the spool is open
 }
 
 // OpenSpool opens or creates the spool of a robot (mode 0600; its directory
@@ -51,13 +54,17 @@ func OpenSpool(ctx context.Context, path, robot string) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
+	lock, err := lockSpool(path, robot)
+	if err != nil {
+		return nil, err
+	}
 	db, err := store.Open(ctx, path, store.Options{
 		Schemas: []store.Schema{{Name: "spool", Files: files}}, CacheKiB: spoolCacheKiB, Readers: 1,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Spool{db: db, robot: robot}
+	s := &Spool{db: db, robot: robot, lock: lock}
 	err = db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO chain (id, robot, seq, digest, last_end, mark)
 			VALUES (1, ?, 0, zeroblob(32), 0, 0) ON CONFLICT (id) DO NOTHING`, robot)
@@ -74,13 +81,28 @@ func OpenSpool(ctx context.Context, path, robot string) (*Spool, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// Close closes the file.
-func (s *Spool) Close() error { return s.db.Close() }
+// Close closes the file and lets another agent have it.
+func (s *Spool) Close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
+
+// lockSpool makes sure that one agent speaks for the robot: two would fork its
+// chain. The lock ends with the process.
+func lockSpool(path, robot string) (*os.File, error) {
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, &Error{Code: CodeSpool, Detail: "the spool cannot be locked", Err: err}
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(&Error{
+			Code: CodeSpool, Detail: "another agent works for robot " + robot + " with " + path, Hint: "stop that one first: one id is one machine", Err: err,
+		}, lock.Close())
+	}
+	return lock, nil
+}
 
 // Head reads where the chain stands.
 func (s *Spool) Head(ctx context.Context) (head Head, err error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/alecthomas/kong"
 
@@ -100,6 +101,10 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		return code
 	}
 	if err != nil {
+		if slices.Contains(args, "--json") {
+			writeJSON(std.Err, map[string]any{"error": err.Error(), "code": "usage"})
+			return exitUsage
+		}
 		fmt.Fprintf(std.Err, "robotorq: %v\nRun `robotorq --help` for the commands.\n", err)
 		return exitUsage
 	}
@@ -125,7 +130,7 @@ func report(std streams, asJSON bool, err error) int {
 	return code
 }
 
-// errorCode finds the stable code of a typed error, "" when it has none. What a
+// errorCode finds the stable code of a typed error, "failed" when it has none. What a
 // check found wrong is named by its rule, whatever wraps it.
 func errorCode(err error) string {
 	if f := proof.AsFault(err); f != nil {
@@ -135,7 +140,10 @@ func errorCode(err error) string {
 	if errors.As(err, &coded) {
 		return coded.ErrorCode()
 	}
-	return string(ledger.CodeOf(err))
+	if code := string(ledger.CodeOf(err)); code != "" {
+		return code
+	}
+	return "failed"
 }
 
 // writeJSON prints one indented JSON document.
@@ -146,10 +154,27 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// readInput reads a file, or standard input for "-".
+// maxInput bounds a document that is read whole: an export of a certificate is
+// below a megabyte.
+const maxInput = 64 << 20
+
+// readInput reads a file, or standard input for "-", up to maxInput.
 func readInput(std streams, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(std.In)
+	in := std.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err != nil || info.IsDir() {
+			return nil, errors.Join(err, fmt.Errorf("%s is a directory, a file is wanted", name))
+		}
+		in = f
 	}
-	return os.ReadFile(name)
+	data, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err == nil && len(data) > maxInput {
+		err = fmt.Errorf("%s is larger than %s: no document of a reserve is", name, bytesOf(maxInput))
+	}
+	return data, err
 }

@@ -192,14 +192,14 @@ func (c *robotRunCmd) meet(ctx context.Context, cl *client.Client) (api.Robot, s
 // agent puts the agent together; the returned function gives everything back.
 func (c *robotRunCmd) agent(ctx context.Context, enrolled api.Robot, keys *seal.Signer, spool *robot.Spool, log *slog.Logger) (a *robot.Agent, done func(), err error) {
 	var closers []func()
-	done = func() {
+	giveBack := func() {
 		for _, f := range slices.Backward(closers) {
 			f()
 		}
 	}
 	defer func() {
 		if err != nil {
-			done()
+			giveBack()
 		}
 	}()
 	clock, web := node.Clock{}, &http.Client{}
@@ -253,7 +253,7 @@ func (c *robotRunCmd) agent(ctx context.Context, enrolled api.Robot, keys *seal.
 		return nil, nil, err
 	}
 	closers = append(closers, stop)
-	return a, done, nil
+	return a, giveBack, nil
 }
 
 // follow tells the agent of its contract until ctx ends.
