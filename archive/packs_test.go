@@ -336,13 +336,10 @@ func TestUnknownMissingAndRenamedFilesAreNamed(t *testing.T) {
 		expect(archive.CodeUnknown)
 		must(t, os.Remove(filepath.Join(dir, name)))
 	}
-	for _, p := range packs[:2] {
-		must(t, os.Rename(p, filepath.Join(t.TempDir(), "x")+"y"))
-		_, err := archive.VerifyPacks(t.Context(), dir, archive.Options{})
-		if f := proof.AsFault(err); f == nil || f.Rule != archive.CodeMissing {
-			t.Errorf("missing pack: %v", err)
-		}
-		break
+	must(t, os.Rename(packs[0], filepath.Join(t.TempDir(), "x")+"y"))
+	_, err := archive.VerifyPacks(t.Context(), dir, archive.Options{})
+	if f := proof.AsFault(err); f == nil || f.Rule != archive.CodeMissing {
+		t.Errorf("missing pack: %v", err)
 	}
 }
 

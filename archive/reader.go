@@ -264,6 +264,12 @@ func (r *Reader) lookUp(c Class, digest merkle.Hash) (Record, place, error) {
 		return Record{}, place{}, &Error{Code: CodeClosed, Detail: "the reader is closed"}
 	}
 	rec, at, err := r.findIn(v, digest)
+	if isNotExist(err) { // a pack that was pruned meanwhile
+		if err := r.list(v); err != nil {
+			return Record{}, place{}, err
+		}
+		rec, at, err = r.findIn(v, digest)
+	}
 	if !IsCode(err, CodeNotFound) {
 		return rec, at, err
 	}

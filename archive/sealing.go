@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -122,7 +121,7 @@ func sameRecords(p *pack, journal *os.File, j *journalScan) error {
 }
 
 // listPacks returns the packs in dir by class, in order of their numbers. Two
-// packs with one number are an error.
+// packs with one number are an error, unless pruning is about to remove one.
 func listPacks(dir string) (map[Class][]*pack, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -134,7 +133,7 @@ func listPacks(dir string) (map[Class][]*pack, error) {
 			out[c] = append(out[c], newPack(dir, c, seq, sum))
 		}
 	}
-	for _, own := range out {
+	for c, own := range out {
 		slices.SortFunc(own, func(a, b *pack) int {
 			if a.seq < b.seq {
 				return -1
@@ -143,7 +142,10 @@ func listPacks(dir string) (map[Class][]*pack, error) {
 		})
 		for i := 1; i < len(own); i++ {
 			if own[i].seq == own[i-1].seq {
-				return nil, &Error{Code: CodeChain, File: own[i].file, Detail: fmt.Sprintf("two packs are number %d of their class", own[i].seq)}
+				if out[c], err = undouble(dir, own); err != nil {
+					return nil, err
+				}
+				break
 			}
 		}
 	}

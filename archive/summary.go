@@ -110,6 +110,7 @@ type Summary struct {
 	Unlogged    []Unlogged     `json:"unlogged,omitempty"`
 	Duplicates  uint64         `json:"duplicates,omitempty"` // records that are kept twice
 	Residue     []Residue      `json:"residue,omitempty"`
+	Pruned      *PrunedSummary `json:"pruned,omitempty"` // nil when nothing was
 }
 
 func (s *Summary) residue(dir, tree, name, reason string) error {

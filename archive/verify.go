@@ -24,6 +24,9 @@ import (
 //   - the checkpoint is signed by the charter's log keys, with both algorithms,
 //     perhaps cosigned by the charter's witnesses, and signed by nobody else.
 //
+// Of a directory that was pruned everything that is kept is verified, and
+// Summary.Pruned counts what is gone: see [Prune].
+//
 // A directory that a crash left is accepted with what the crash left in it
 // listed in Summary.Residue and Summary.Unlogged; with Options.Live so is one
 // that is being written. Memory grows by one bit an artefact.
@@ -70,7 +73,11 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := packs.run(ctx); err != nil {
 		return err
 	}
-	charter, err := v.replay(ctx)
+	check := v.replay
+	if packs.pruned != nil {
+		check = func(ctx context.Context) (*seal.Charter, error) { return v.retained(ctx, packs.pruned) }
+	}
+	charter, err := check(ctx)
 	if err != nil {
 		return v.locate(err)
 	}

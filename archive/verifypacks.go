@@ -26,11 +26,16 @@ type packCheck struct {
 	sum   *Summary
 	mu    sync.Mutex
 	count [4]ClassSummary
+
+	pruned *Pruned
 }
 
 func (c *packCheck) run(ctx context.Context) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if c.pruned, err = ReadPruned(c.dir); err != nil {
 		return err
 	}
 	if err := c.names(entries); err != nil {
@@ -83,6 +88,12 @@ func (c *packCheck) names(entries []os.DirEntry) error {
 		name := e.Name()
 		_, _, _, isPack := parsePackName(name)
 		switch {
+		case c.pruned != nil && name == PrunedFile && e.Type().IsRegular():
+			c.opts.meter.add(uint64(len(c.pruned.data)))
+		case e.Type().IsRegular() && (isPruning(name) || isPack && c.pruned.supersedes(c.dir, name)):
+			if err := c.sum.residue(c.dir, "packs", name, "a pruning that a crash or this moment interrupted"); err != nil {
+				return err
+			}
 		case !e.Type().IsRegular() || !isPack && !journals[name] && !temporary[name]:
 			return &Error{Code: CodeUnknown, File: "packs/" + name, Detail: "no such file belongs here"}
 		case temporary[name]:
@@ -95,12 +106,21 @@ func (c *packCheck) names(entries []os.DirEntry) error {
 }
 
 // chain checks that the packs of a class follow each other from the first one.
+// What was pruned follows by what the list says of it.
 func (c *packCheck) chain(class Class, packs []*pack) error {
-	prev := merkle.Hash{}
-	for i, p := range packs {
-		if p.seq != uint64(i)+1 {
-			return &Error{Code: CodeMissing, File: "packs/" + packName(class, uint64(i)+1, merkle.Hash{})[:len(class)+9] + "-….pack",
-				Detail: fmt.Sprintf("pack %d of class %s is missing", i+1, class)}
+	prev, seq := merkle.Hash{}, uint64(1)
+	for _, p := range packs {
+		for ; seq < p.seq; seq++ {
+			g, ok := c.pruned.Find(class, seq)
+			if !ok || !g.Kept.IsZero() {
+				return &Error{Code: CodeMissing, File: "packs/" + packName(class, seq, merkle.Hash{})[:len(class)+9] + "-….pack",
+					Detail: fmt.Sprintf("pack %d of class %s is missing", seq, class)}
+			}
+			if g.Prev != prev {
+				return &Error{Code: CodeChain, File: "packs/" + PrunedFile,
+					Detail: fmt.Sprintf("says that pack %d of class %s named %s as the pack before it, which is %s", seq, class, g.Prev, prev)}
+			}
+			prev = g.Sum
 		}
 		f, err := os.Open(p.path)
 		if err != nil {
@@ -114,7 +134,12 @@ func (c *packCheck) chain(class Class, packs []*pack) error {
 			return &Error{Code: CodeChain, File: p.file, Offset: 0, Length: p.first,
 				Detail: fmt.Sprintf("names %s as the pack before it, which is %s", p.prev, prev)}
 		}
-		prev = p.sum
+		prev, seq = c.pruned.original(p), p.seq+1
+	}
+	for n := range c.pruned.Of(class) {
+		if n >= seq {
+			return &Error{Code: CodeMissing, File: "packs/" + PrunedFile, Detail: fmt.Sprintf("says that pack %d of class %s was pruned; the packs end with number %d", n, class, seq-1)}
+		}
 	}
 	return nil
 }

@@ -210,9 +210,10 @@ func Cosignatures(signed []byte, witnesses ...note.Verifier) ([]Cosignature, err
 }
 
 // Attach adds to a signed checkpoint those signature lines (as a witness answers
-// them) that are by one of the verifiers and verify. Lines of others, and of keys
-// that signed already, are left out. The error has code [CodeMalformed] or
-// [CodeSignature], or [CodeUnsigned] when no line is by any of the verifiers.
+// them) that are by one of the verifiers and verify, in place of lines that it has
+// of the same keys. Lines of others are left out. The error has code
+// [CodeMalformed] or [CodeSignature], or [CodeUnsigned] when no line is by any of
+// the verifiers.
 func Attach(signed, lines []byte, witnesses ...note.Verifier) ([]byte, error) {
 	if len(lines) == 0 || len(lines) > MaxNote || lines[len(lines)-1] != '\n' || bytes.Contains(lines, []byte("\n\n")) {
 		return nil, failf(CodeMalformed, "an answer of %d bytes is not a sequence of signature lines", len(lines))
@@ -228,28 +229,27 @@ func Attach(signed, lines []byte, witnesses ...note.Verifier) ([]byte, error) {
 	if err != nil {
 		return nil, openError(err, "a witness")
 	}
-	out := slices.Clone(signed)
+	var by []note.Verifier
+	var added []byte
 	for _, s := range opened.Sigs {
-		if !hasLine(signed, s) {
-			out = append(out, signatureLine(s.Name, s.Base64)...)
+		for _, v := range witnesses {
+			if v.Name() == s.Name && v.KeyHash() == s.Hash {
+				by = append(by, v)
+			}
 		}
+		added = append(added, signatureLine(s.Name, s.Base64)...)
 	}
+	out, err := Strip(signed, by...)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, added...)
 	return out, checkLines(out)
 }
 
 // NoteText returns the text of a signed note, without checking anything.
 func NoteText(signed []byte) string {
 	return string(signed[:max(bytes.LastIndex(signed, []byte("\n\n"))+1, 0)])
-}
-
-// hasLine reports whether a signed note has a line of the signature's key.
-func hasLine(signed []byte, s note.Signature) bool {
-	for _, line := range signatureLines(signed) {
-		if line.by(s.Name, s.Hash) {
-			return true
-		}
-	}
-	return false
 }
 
 // Strip returns a signed note without the lines of some keys, whatever they say.

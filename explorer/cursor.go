@@ -55,8 +55,6 @@ func placeCursor(p vault.Place) string {
 	return fmt.Sprintf("%d.%d", p.Seq, p.Skip)
 }
 
-func contractID(origin string, number uint64) string { return proof.ContractID(origin, number) }
-
 // contractNumber is the number in a contract id, 0 when there is none.
 func contractNumber(id string) uint64 {
 	_, n, err := proof.ParseContractID(id)

@@ -239,6 +239,3 @@ func (e *Explorer) attached() (*Stations, error) {
 }
 
 func (e *Explorer) now() uint64 { return uint64(e.Clock.Now().UnixMilli()) }
-
-// contractID is the id of a contract of this reserve.
-func (e *Explorer) contractID(number uint64) string { return contractID(e.Origin, number) }

@@ -77,7 +77,6 @@ type Node struct {
 	profile  torq.Profile
 	ring     KeyRing
 
-	lock     *os.File
 	bus      *bus.Bus
 	packs    *archive.Writer
 	shelf    *archive.Reader

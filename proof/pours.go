@@ -115,32 +115,41 @@ func (b *PourBook) Refinery(id string) RefineryState {
 // Open checks a pour and its records without the account of ore. nowMS is the
 // consumer's clock, 0 for none.
 func (b *PourBook) Open(m PourMessage, nowMS uint64) (Poured, error) {
-	digest := m.Pour.Digest()
-	if m.Pour.PayloadType != TypePour {
-		return Poured{}, fault("pour", digest, "payload_type", "%q is not that of a pour", clip(m.Pour.PayloadType))
+	p, f := b.open(m.Pour, nowMS)
+	if f != nil {
+		return Poured{}, f
 	}
-	p, err := DecodePour(m.Pour.Payload)
+	return openRecords(b.registry, p, m.Pour.Digest(), m.Records)
+}
+
+// open checks a pour by itself: its form, place in the chain, time and signature.
+func (b *PourBook) open(env seal.Envelope, nowMS uint64) (Pour, *Fault) {
+	digest := env.Digest()
+	if env.PayloadType != TypePour {
+		return Pour{}, fault("pour", digest, "payload_type", "%q is not that of a pour", clip(env.PayloadType))
+	}
+	p, err := DecodePour(env.Payload)
 	if err != nil {
-		return Poured{}, fault("pour", digest, "form", "%v", err)
+		return Pour{}, fault("pour", digest, "form", "%v", err)
 	}
 	name := pourName(p)
 	mark := b.Refinery(p.Refinery)
 	switch {
 	case p.Origin != b.registry.Origin():
-		return Poured{}, fault(name, digest, "origin", "it is for %q, this is %q", p.Origin, b.registry.Origin())
+		return Pour{}, fault(name, digest, "origin", "it is for %q, this is %q", p.Origin, b.registry.Origin())
 	case p.Seq != mark.Seq+1 || p.Prev != mark.Digest:
-		return Poured{}, fault(name, digest, "pour_link", "it follows %s, the chain is at seq %d, %s", p.Prev, mark.Seq, mark.Digest)
+		return Pour{}, fault(name, digest, "pour_link", "it follows %s, the chain is at seq %d, %s", p.Prev, mark.Seq, mark.Digest)
 	case p.First != mark.NextIngot:
-		return Poured{}, fault(name, digest, "ingot_seq", "its first ingot is %d, the next is %d", p.First, mark.NextIngot)
+		return Pour{}, fault(name, digest, "ingot_seq", "its first ingot is %d, the next is %d", p.First, mark.NextIngot)
 	case p.Sealed < mark.Sealed:
-		return Poured{}, fault(name, digest, "time_order", "sealed at %d, before the pour before it at %d", p.Sealed, mark.Sealed)
+		return Pour{}, fault(name, digest, "time_order", "sealed at %d, before the pour before it at %d", p.Sealed, mark.Sealed)
 	case nowMS != 0 && p.Sealed > nowMS+SkewMS:
-		return Poured{}, fault(name, digest, "future", "sealed at %d, it is %d here", p.Sealed, nowMS)
+		return Pour{}, fault(name, digest, "future", "sealed at %d, it is %d here", p.Sealed, nowMS)
 	}
-	if f := b.registry.now().signedBy(name, m.Pour, seal.RoleRefinery, p.Refinery, p.Sealed); f != nil {
-		return Poured{}, f
+	if f := b.registry.now().signedBy(name, env, seal.RoleRefinery, p.Refinery, p.Sealed); f != nil {
+		return Pour{}, f
 	}
-	return openRecords(b.registry, p, digest, m.Records)
+	return p, nil
 }
 
 func pourName(p Pour) string { return fmt.Sprintf("pour %s/%d", p.Refinery, p.Seq) }

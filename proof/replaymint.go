@@ -32,34 +32,50 @@ type waitingCertificate struct {
 func (b *mintBook) serial() uint64 { return b.last.Seq }
 
 func (b *mintBook) certificate(env seal.Envelope, digest merkle.Hash) error {
-	c, err := DecodeCertificate(env.Payload)
-	if err != nil {
-		return fault("certificate", digest, "form", "%v", err)
-	}
-	name := fmt.Sprintf("certificate %d", c.Serial)
-	n := b.registry.profile.IngotsPerCertificate
-	switch {
-	case len(env.Signatures) != 0:
-		return fault(name, digest, "signature", "a certificate is signed through its run and carries no signature of its own")
-	case c.Origin != b.registry.Origin():
-		return fault(name, digest, "origin", "it is for %q, this is %q", c.Origin, b.registry.Origin())
-	case b.name != "" && c.Mint != b.name:
-		return fault(name, digest, "mint", "a reserve has one mint, %q, not %q", b.name, c.Mint)
-	case c.Serial != b.last.Seq+1 || c.Prev != b.last.Digest:
-		return fault(name, digest, "certificate_link", "it follows %s, the chain is at serial %d, %s", c.Prev, b.last.Seq, b.last.Digest)
-	case uint64(len(b.queue)) < n:
-		return fault(name, digest, "certificate_ingots", "only %d ingots are poured and not minted, it needs %d", len(b.queue), n)
-	}
-	want, _, err := NewCertificate(b.registry.profile, c.Origin, c.Mint, b.last, b.queue[:n], 0)
-	if err != nil {
-		return fault(name, digest, "certificate_ingots", "%v", err)
-	}
-	if f := compareCertificate(name, digest, c, want); f != nil {
+	c, f := b.next(env, digest)
+	if f != nil {
 		return f
 	}
-	b.name, b.last, b.queue = c.Mint, Link{Seq: c.Serial, Digest: digest}, b.queue[n:]
-	b.waiting = append(b.waiting, waitingCertificate{digest: digest, serial: c.Serial, issued: c.Issued})
+	n := b.registry.profile.IngotsPerCertificate
+	want, _, err := NewCertificate(b.registry.profile, c.Origin, c.Mint, b.last, b.queue[:n], 0)
+	if err != nil {
+		return fault(certificateName(c), digest, "certificate_ingots", "%v", err)
+	}
+	if f := compareCertificate(certificateName(c), digest, c, want); f != nil {
+		return f
+	}
+	b.take(c, digest)
 	return nil
+}
+
+func certificateName(c Certificate) string { return fmt.Sprintf("certificate %d", c.Serial) }
+
+// next checks that a certificate continues the chain and that ingots wait for it.
+func (b *mintBook) next(env seal.Envelope, digest merkle.Hash) (Certificate, *Fault) {
+	c, err := DecodeCertificate(env.Payload)
+	if err != nil {
+		return c, fault("certificate", digest, "form", "%v", err)
+	}
+	name := certificateName(c)
+	switch n := b.registry.profile.IngotsPerCertificate; {
+	case len(env.Signatures) != 0:
+		return c, fault(name, digest, "signature", "a certificate is signed through its run and carries no signature of its own")
+	case c.Origin != b.registry.Origin():
+		return c, fault(name, digest, "origin", "it is for %q, this is %q", c.Origin, b.registry.Origin())
+	case b.name != "" && c.Mint != b.name:
+		return c, fault(name, digest, "mint", "a reserve has one mint, %q, not %q", b.name, c.Mint)
+	case c.Serial != b.last.Seq+1 || c.Prev != b.last.Digest:
+		return c, fault(name, digest, "certificate_link", "it follows %s, the chain is at serial %d, %s", c.Prev, b.last.Seq, b.last.Digest)
+	case uint64(len(b.queue)) < n:
+		return c, fault(name, digest, "certificate_ingots", "only %d ingots are poured and not minted, it needs %d", len(b.queue), n)
+	}
+	return c, nil
+}
+
+// take moves the chain on by a certificate that was checked.
+func (b *mintBook) take(c Certificate, digest merkle.Hash) {
+	b.name, b.last, b.queue = c.Mint, Link{Seq: c.Serial, Digest: digest}, b.queue[b.registry.profile.IngotsPerCertificate:]
+	b.waiting = append(b.waiting, waitingCertificate{digest: digest, serial: c.Serial, issued: c.Issued})
 }
 
 // compareCertificate checks a certificate against the one that its ingots make;

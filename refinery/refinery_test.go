@@ -254,7 +254,7 @@ func TestADiggerWhoseBatchIsNotRightIsStoppedAndTheEntryNamed(t *testing.T) {
 			errs := make(chan error, 1)
 			go func() { errs <- r.take(msgs[1]) }()
 			select {
-			case err = <-errs:
+			case <-errs:
 			case <-time.After(100 * time.Millisecond): // it may be behind, and waits
 				if len(r.stopped) > 0 {
 					t.Fatal("it waits and has stopped")
