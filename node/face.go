@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ import (
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/explorer"
+	"robotorq.org/reserve/mirror"
 	"robotorq.org/reserve/web"
 )
 
@@ -67,7 +69,13 @@ func (n *Node) attachFace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.handler = f.server.Handler(pages)
+	// The proof ledger itself: static files that anybody may mirror.
+	files := mirror.Handler(os.DirFS(n.path(logDir)), os.DirFS(n.path(packsDir)))
+	mux := http.NewServeMux()
+	mux.Handle("/log/", files)
+	mux.Handle("/packs/", files)
+	mux.Handle("/", pages)
+	f.handler = f.server.Handler(mux)
 	return nil
 }
 

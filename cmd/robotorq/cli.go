@@ -47,6 +47,7 @@ type cli struct {
 
 	Verify verifyCmd `cmd:"" group:"proof" help:"Check a certificate, an ore proof or a whole data directory, offline."`
 	Audit  auditCmd  `cmd:"" group:"proof" help:"Recompute the reserve's books from artefacts and postings."`
+	Mirror mirrorCmd `cmd:"" group:"proof" help:"Copy a reserve's log and packs, checked as they come."`
 	Proof  proofCmd  `cmd:"" group:"proof" help:"Derive, export and open up proofs."`
 
 	Wallet walletCmd `cmd:"" group:"members" help:"A member's keys and money."`

@@ -18,6 +18,7 @@ type proofCmd struct {
 	Ingot  proofIngotCmd  `cmd:"" help:"The tree over spans of ore, and a path in it."`
 	Export proofExportCmd `cmd:"" help:"All that backs a certificate, as one document."`
 	Ore    proofOreCmd    `cmd:"" help:"The offline proof of one unit of ore."`
+	Prune  proofPruneCmd  `cmd:"" help:"Lower the retention level of old certificates."`
 }
 
 type proofDeriveCmd struct {

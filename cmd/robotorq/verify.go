@@ -44,7 +44,7 @@ const unpinned = "no --root was given, so the charter's root is taken as it was 
 // verified is the answer of `verify`.
 type verified struct {
 	OK        bool                      `json:"ok"`
-	Kind      string                    `json:"kind"` // directory, certificate or ore
+	Kind      string                    `json:"kind"` // directory, certificate, ore or reserve (at an address)
 	Origin    string                    `json:"origin,omitempty"`
 	Pinned    bool                      `json:"pinned"`
 	Roots     []rootPin                 `json:"roots"`
@@ -82,11 +82,12 @@ func (c *verifyCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if strings.HasPrefix(c.Path, "http://") || strings.HasPrefix(c.Path, "https://") {
-		return &exitError{exitUsage, errors.New("verify does not read addresses yet: download a certificate's export from its page, or copy the reserve's log/ and packs/, and verify that")}
-	}
 	answer, err := c.check(ctx, std, g, roots)
 	f := proof.AsFault(err)
+	if f == nil && mirrorFault(err) {
+		f = &proof.Fault{Artefact: "log at " + c.Path, Rule: errorCode(err), Detail: err.Error()}
+		err = f
+	}
 	if err != nil && f == nil {
 		return &exitError{exitUsage, fmt.Errorf("%s could not be checked: %w", c.Path, err)}
 	}
@@ -114,6 +115,9 @@ func (c *verifyCmd) Run(ctx context.Context, std streams, g *global) error {
 // it could not be checked.
 func (c *verifyCmd) check(ctx context.Context, std streams, g *global, roots []merkle.Hash) (verified, error) {
 	answer := verified{Roots: []rootPin{}, Warnings: []string{}}
+	if strings.HasPrefix(c.Path, "http://") || strings.HasPrefix(c.Path, "https://") {
+		return answer, c.checkURL(ctx, std, g, roots, &answer)
+	}
 	if c.Path != "-" {
 		info, err := os.Stat(c.Path)
 		if err != nil {

@@ -62,7 +62,6 @@ func TestWhatCannotBeCheckedExits2(t *testing.T) {
 	for says, args := range map[string][]string{
 		"no such file":        {"verify", filepath.Join(dir, "nothing")},
 		"neither reserve":     {"verify", t.TempDir()},
-		"addresses":           {"verify", "https://reserve.example/"},
 		"64 hex digits":       {"verify", dir, "--root", "abc"},
 		"by itself":           {"verify", single},
 		"could not be":        {"audit", "--data", dir},
