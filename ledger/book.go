@@ -115,17 +115,16 @@ func (b *Book) Apply(c Command, now uint64) (Outcome, error) {
 	if b.dead != nil {
 		return Outcome{}, b.dead
 	}
-	encoded, err := EncodeCommand(c)
+	ready, err := prepare(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	print := fingerprint(c, encoded)
 	if !isDue(c) {
 		known, found, err := b.find(c.Key())
 		switch {
 		case err != nil:
 			return Outcome{}, wrapf(CodeKeyLookup, err, "looking for %s", c.Key())
-		case found && known.Fingerprint != print:
+		case found && known.Fingerprint != ready.print:
 			return Outcome{}, failf(CodeConflict, "%s was posted as number %d with another body", c.Key(), known.Seq)
 		case found:
 			return Outcome{Known: known, Repeated: true}, nil
@@ -135,7 +134,7 @@ func (b *Book) Apply(c Command, now uint64) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	return b.post(c, encoded, print, at)
+	return b.post(c, ready, at)
 }
 
 // Advance posts everything that is due at the time now, in its order: ticks, what
@@ -178,7 +177,7 @@ func (b *Book) turn(c Command, now uint64) (uint64, error) {
 
 func isDue(c Command) bool { return newDueCommand(c.Kind()) != nil }
 
-func (b *Book) post(c Command, encoded []byte, print merkle.Hash, at uint64) (Outcome, error) {
+func (b *Book) post(c Command, ready *prepared, at uint64) (Outcome, error) {
 	out, err := b.perform(mayLoseCapital(c), func() error {
 		if err := b.run(c, at); err != nil {
 			return err
@@ -193,11 +192,11 @@ func (b *Book) post(c Command, encoded []byte, print merkle.Hash, at uint64) (Ou
 	}
 	p := Posting{
 		Seq: b.state.Seq, Kind: c.Kind(), Time: at, Key: c.Key(), Prev: b.state.Head,
-		Entries: out.entries, Command: encoded, Indices: changedIndices(&out.state, &b.state),
+		Entries: out.entries, Command: ready.encoded, Indices: changedIndices(&out.state, &b.state),
 	}
 	p.seal()
 	b.state.Head = p.Hash
-	known := Known{Seq: p.Seq, Hash: p.Hash, Time: at, Fingerprint: print}
+	known := Known{Seq: p.Seq, Hash: p.Hash, Time: at, Fingerprint: ready.print}
 	b.pending.postings = append(b.pending.postings, p)
 	if !isDue(c) {
 		b.pending.keys[p.Key] = known

@@ -82,7 +82,8 @@ type Submit struct {
 	_        struct{} `cbor:",toarray"`
 	Envelope seal.Envelope
 
-	order *Order // read once
+	order *Order    // read once
+	ready *prepared // by [NewSubmit]
 }
 
 // Award registers a contract after its vault check ([Book.CheckContract]) and

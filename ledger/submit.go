@@ -3,14 +3,38 @@ package ledger
 import (
 	"strings"
 
+	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/seal"
 )
 
-// NewSubmit reads the order in an envelope, which may be unsigned, once for checking and
-// posting it: so the writer need not.
+// NewSubmit reads the order in an envelope, which may be unsigned, and does once whatever
+// posting it will need and nobody's money decides, so that the one writer need not. The
+// envelope MUST NOT change afterwards.
 func NewSubmit(env seal.Envelope) (*Submit, error) {
 	c := &Submit{Envelope: env}
-	return c, c.read()
+	if err := c.read(); err != nil {
+		return c, err
+	}
+	encoded, err := EncodeCommand(c)
+	c.ready = &prepared{encoded: encoded, print: fingerprint(c, encoded)}
+	return c, err
+}
+
+// prepared is a command's encoding and fingerprint.
+type prepared struct {
+	encoded []byte
+	print   merkle.Hash
+}
+
+func prepare(c Command) (*prepared, error) {
+	if s, ok := c.(*Submit); ok && s.ready != nil {
+		return s.ready, nil
+	}
+	encoded, err := EncodeCommand(c)
+	if err != nil {
+		return nil, err
+	}
+	return &prepared{encoded: encoded, print: fingerprint(c, encoded)}, nil
 }
 
 // Order is the order in the envelope; zero when it holds none.

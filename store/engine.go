@@ -23,8 +23,8 @@ type engine interface {
 	item(ctx context.Context, tx *sql.Tx, fn func() error) (refused, err error)
 	// write runs one statement over all rows of a set.
 	write(ctx context.Context, tx *sql.Tx, s *statementOver) error
-	// among runs a query that ends before the list of values, so that it finds all of them.
-	among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error
+	// among reads the rows in which a column is one of the values.
+	among(ctx context.Context, tx *sql.Tx, s *selection, values []string, scan func(*sql.Rows) error) error
 	// check examines the store itself, not what its rows mean.
 	check(ctx context.Context, tx *sql.Tx, path string) error
 	// fold tidies up before the writer is closed.

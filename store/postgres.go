@@ -210,8 +210,9 @@ func (*server) write(ctx context.Context, tx *sql.Tx, s *statementOver) error {
 	return err
 }
 
-func (*server) among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error {
-	return scanAll(ctx, tx, query+" = ANY (?)", []any{values}, scan)
+func (*server) among(ctx context.Context, tx *sql.Tx, s *selection, values []string, scan func(*sql.Rows) error) error {
+	query := "SELECT " + s.columns + " FROM " + s.table + " WHERE " + s.column + " = ANY (?)"
+	return scanAll(ctx, tx, query, []any{values}, scan)
 }
 
 // check reads every row of every table; the server verifies its pages while it does if it was

@@ -100,14 +100,17 @@ func (db *DB) Delete(ctx context.Context, tx *sql.Tx, s *Set) error {
 	return db.engine.write(ctx, tx, o)
 }
 
-// Among runs a query that ends with "WHERE <column of text>" and calls scan for each row in
-// which that column is one of the values; a row may be seen more than once if a value is.
-func (db *DB) Among(ctx context.Context, tx *sql.Tx, query string, values []string, scan func(*sql.Rows) error) error {
+// Among reads columns of the rows of a table in which a column of text is one of the values,
+// and calls scan for each; a row may be seen more than once if a value is.
+func (db *DB) Among(ctx context.Context, tx *sql.Tx, columns, table, column string, values []string, scan func(*sql.Rows) error) error {
 	if len(values) == 0 {
 		return nil
 	}
-	return db.engine.among(ctx, tx, query, values, scan)
+	return db.engine.among(ctx, tx, &selection{columns, table, column}, values, scan)
 }
+
+// selection is what Among reads.
+type selection struct{ columns, table, column string }
 
 func scanAll(ctx context.Context, tx *sql.Tx, query string, args []any, scan func(*sql.Rows) error) error {
 	rows, err := tx.QueryContext(ctx, query, args...)

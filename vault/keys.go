@@ -15,8 +15,6 @@ type keys struct {
 	batch map[string]*ledger.Known // what was looked up; nil: there is none
 }
 
-const selectKnown = "SELECT key, seq, hash, time, fingerprint FROM vault_posting WHERE key"
-
 // look finds out about the keys of a batch. They hold until the next call, or until
 // something is committed that the books do not remember themselves.
 func (k *keys) look(ctx context.Context, batch []string) error {
@@ -26,7 +24,7 @@ func (k *keys) look(ctx context.Context, batch []string) error {
 	}
 	found := make(map[string]*ledger.Known)
 	err := k.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return k.db.Among(ctx, tx, selectKnown, batch, func(rows *sql.Rows) error {
+		return knownAmong(ctx, k.db, tx, batch, func(rows *sql.Rows) error {
 			key, known, err := scanKnown(rows)
 			found[key] = &known
 			return err
@@ -55,13 +53,17 @@ func (k *keys) Find(key string) (known ledger.Known, found bool, err error) {
 // find looks for one key on disk.
 func find(ctx context.Context, db *store.DB, key string) (known ledger.Known, found bool, err error) {
 	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return db.Among(ctx, tx, selectKnown, []string{key}, func(rows *sql.Rows) error {
+		return knownAmong(ctx, db, tx, []string{key}, func(rows *sql.Rows) error {
 			_, known, err = scanKnown(rows)
 			found = err == nil
 			return err
 		})
 	})
 	return known, found, err
+}
+
+func knownAmong(ctx context.Context, db *store.DB, tx *sql.Tx, keys []string, scan func(*sql.Rows) error) error {
+	return db.Among(ctx, tx, "key, seq, hash, time, fingerprint", "vault_posting", "key", keys, scan)
 }
 
 func scanKnown(rows *sql.Rows) (key string, known ledger.Known, err error) {

@@ -117,7 +117,7 @@ func (s *Station) Totals(ctx context.Context, account string, known Totals) (Tot
 	t := Totals{Seq: now.seq, Time: now.time, Balance: now.balance}
 	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var in, out int64
-		err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(max(amount, 0)), 0), coalesce(sum(min(amount, 0)), 0)
+		err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(CASE WHEN amount > 0 THEN amount END), 0), coalesce(sum(CASE WHEN amount < 0 THEN amount END), 0)
 			FROM vault_entry WHERE account = ? AND seq > ? AND seq <= ?`, account, int64(known.Seq), int64(now.seq)).Scan(&in, &out)
 		if err != nil {
 			return err
@@ -152,6 +152,10 @@ type standing struct {
 
 func (s *Station) standing(account string) (now standing, err error) {
 	s.With(func(b *ledger.Book, _ *proof.Registry) {
+		if s.away {
+			err = &Error{Code: CodeUnavailable, Detail: "the store does not answer"}
+			return
+		}
 		a, found := b.Account(account)
 		if !found {
 			err = &ledger.Error{Code: ledger.CodeUnknownAccount, Detail: fmt.Sprintf("there is no account %q", account), Operation: -1}

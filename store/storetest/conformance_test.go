@@ -189,6 +189,39 @@ func TestASetIsWrittenRowByRowInEffect(t *testing.T) {
 	})
 }
 
+func TestAmongFindsEveryRowOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
+		db := storetest.Open(t, e.Place(t), withBooks())
+		for i := range 100 {
+			must(t, exec(t.Context(), db, "INSERT INTO account (name, jt) VALUES (?, ?)", fmt.Sprint("a", i), int64(i)))
+		}
+		for _, count := range []int{0, 1, 2, 31, 32, 33, 65} {
+			var values []string
+			for i := range count {
+				values = append(values, fmt.Sprint("a", 2*i)) // some are there
+			}
+			found := map[string]int64{}
+			must(t, db.View(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+				return db.Among(ctx, tx, "name, jt", "account", "name", values, func(rows *sql.Rows) error {
+					var name string
+					var jt int64
+					err := rows.Scan(&name, &jt)
+					found[name] = jt
+					return err
+				})
+			}))
+			if len(found) != min(count, 50) {
+				t.Fatalf("%d found of %d", len(found), count)
+			}
+			for name, jt := range found {
+				if name != fmt.Sprint("a", jt) {
+					t.Errorf("%s is %d", name, jt)
+				}
+			}
+		}
+	})
+}
+
 func TestTextIsInTheOrderOfItsBytes(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
 		db := storetest.Open(t, e.Place(t), withBooks())

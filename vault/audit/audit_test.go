@@ -175,8 +175,8 @@ func TestEveryMissingRowIsFoundAndNamed(t *testing.T) {
 		ids, _ := describe(t, dir, tbl, id)
 		for _, row := range []string{ids[0], ids[len(ids)/2], ids[len(ids)-1]} {
 			must(t, os.WriteFile(path, whole, 0o600))
-			if first := row == ids[0]; tbl == "bus_outbox" && (first || row == ids[len(ids)-1]) || tbl == "feed_logged" && row == ids[len(ids)-1] {
-				continue // as after a hand-over, or before it
+			if first := row == ids[0]; tbl == "bus_outbox" && (first || row == ids[len(ids)-1]) || tbl == "feed_logged" && row == ids[len(ids)-1] || tbl == "vault_receipt" {
+				continue // as after a hand-over, or before it; as before a receipt is asked for
 			}
 			change(t, dir, func(db *sql.DB) { exec(t, db, fmt.Sprintf("DELETE FROM %s WHERE %s = ?", tbl, id), row) })
 			t.Logf("%s %s → %v", tbl, row, mustFind(t, h, dir, tbl+" "+row))
