@@ -321,18 +321,6 @@ func (d *mirrorDir) clean() error {
 	})
 }
 
-// drop removes everything that is staged.
-func (d *mirrorDir) drop() error {
-	if err := os.RemoveAll(d.stage()); err != nil {
-		return err
-	}
-	for _, sub := range []string{tailsDir, "packs", "log"} {
-		if err := os.MkdirAll(d.stage(sub), 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // head is a signed checkpoint with what it says.
 type head struct {

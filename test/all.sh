@@ -59,10 +59,19 @@ vulnerabilities() {
 	return $code
 }
 
-# Another implementation: Node and @noble/post-quantum.
+# Other implementations and engines: Node with @noble/post-quantum, and Debian's
+# PostgreSQL, of which the tests start servers of their own.
 peers() {
 	command -v node >/dev/null || { echo "   Node 20 or later is not installed"; return 77; }
 	(cd test/peers && npm ci --silent --no-progress) || return 1
+	if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+		if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+			echo "   PostgreSQL is not installed and cannot be installed by this user"
+			return 77
+		fi
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql) >/dev/null || return 1
+	fi
+	export ROBOTORQ_TEST_PEERS=1
 }
 
 step format formatted
@@ -73,7 +82,6 @@ step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step vulnerabilities vulnerabilities
 step build env CGO_ENABLED=0 go build -o "$bin/robotorq" ./cmd/robotorq
 step peers peers
-export ROBOTORQ_TEST_PEERS=1
 step test go test ./...
 step test-tiny go test -tags tiny ./archive/... ./proof/... ./torq/...
 step race go test -race -short ./bus/... ./store/... ./digger/... ./refinery/... ./mint/... ./vault/... ./trust/... ./robot/... ./api/... ./node/...

@@ -1,0 +1,10 @@
+// Package bench measures the ledger as it runs: the vault's station, on disk, with
+// many clients at once. What it prints are ratios to what the same machine does without
+// the ledger: the driver writing the same rows in groups of the same size, and both
+// cores verifying nothing but signatures.
+//
+// It makes reserves of its own in directories that it is given and removes them. Time
+// is that of the Clock that it is handed. It trusts nothing and keeps nothing.
+//
+// See spec/ledger.md §1, "Storage and speed".
+package bench
