@@ -321,7 +321,6 @@ func (d *mirrorDir) clean() error {
 	})
 }
 
-
 // head is a signed checkpoint with what it says.
 type head struct {
 	checkpoint.Checkpoint
