@@ -71,7 +71,7 @@ peers() {
 		fi
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql) >/dev/null || return 1
 	fi
-	export ROBOTORQ_TEST_PEERS=1
+	export ROBOTORQ_TEST_PEERS=1 ROBOTORQ_NODE_MODULES="$PWD/test/peers/node_modules"
 }
 
 step format formatted
