@@ -94,6 +94,10 @@ type Options struct {
 	Share int
 	// MaxRun is the most certificates that a run seals; 0 means 32, at most 256.
 	MaxRun int
+	// Rest is how long the ingots outside the sample may wait before they are
+	// derived again, at most a day; 0 means not at all: they are taken as soon as
+	// nothing else is to be done.
+	Rest time.Duration
 
 	// Minted is called after a run is logged, in order, if set. It MUST return soon.
 	// After a crash it is called by Open for runs that were logged just before.

@@ -363,8 +363,9 @@ func (s *Station) recheckSome(ctx context.Context) (ords []int64, err error) {
 	}
 	var group []one
 	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT ord, serial, place, record FROM mint_ingot
-			WHERE serial IS NOT NULL AND checked = 0 ORDER BY ord LIMIT ?`, recheckGroup)
+		rows, err := tx.QueryContext(ctx, `SELECT i.ord, i.serial, i.place, i.record FROM mint_ingot i JOIN mint_certificate c ON c.serial = i.serial
+			WHERE i.serial IS NOT NULL AND i.checked = 0 AND c.issued <= ? ORDER BY i.ord LIMIT ?`,
+			s.Clock.Now().Add(-min(s.Rest, 24*time.Hour)).UnixMilli(), recheckGroup)
 		if err != nil {
 			return err
 		}

@@ -55,9 +55,9 @@ type Config struct {
 	// Started is called when everything runs, with the address of the page.
 	Started func(url, dir string)
 
-	clock        Clock             // of a benchmark
-	minted       func(mint.Minted) // beside the page; of a benchmark
-	deferRecheck bool
+	clock  Clock             // of a benchmark
+	minted func(mint.Minted) // beside the page; of a benchmark
+	rest   time.Duration     // see mint.Options
 }
 
 // Goal ends a run by itself; zero fields do not.

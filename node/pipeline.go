@@ -75,7 +75,7 @@ func BenchPipeline(ctx context.Context, load Load) (PipelineFigures, error) {
 	}
 	b.back.Store(int64(b.timeline() + time.Minute))
 	n, err := open(ctx, Config{
-		Data: load.Dir, Listen: "127.0.0.1:0", Log: load.Log, clock: Clock{back: b.back}, minted: b.certified, deferRecheck: true,
+		Data: load.Dir, Listen: "127.0.0.1:0", Log: load.Log, clock: Clock{back: b.back}, minted: b.certified, rest: 12 * time.Hour,
 		Policy: []byte(`{"stake_target":4503599627370496,"min_members":1}`),
 	})
 	if err != nil {

@@ -144,7 +144,7 @@ func (n *Node) openMint(ctx context.Context) error {
 	}
 	n.mint, err = mint.Open(ctx, mint.Options{
 		ID: mintID, Profile: n.profile, Signer: n.ring.Mint, DB: n.dbs["mint"], Outbox: out, Packs: n.packs, Shelf: n.shelf, Log: n.prooflog,
-		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.certified,
+		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.certified, Rest: n.cfg.rest,
 	})
 	return err
 }
