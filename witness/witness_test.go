@@ -524,7 +524,9 @@ func TestAPolicyIsThatOfTheSpecification(t *testing.T) {
 			t.Errorf("cosigned by %v: %v", c.by, err)
 		}
 	}
-	forged := append(h.signed(3), strings.Replace(lines[0], "Q", "R", 1)...)
+	inSignature := strings.LastIndexByte(lines[0], ' ') + 40
+	other := map[bool]string{true: "B", false: "A"}[lines[0][inSignature] == 'A']
+	forged := append(h.signed(3), lines[0][:inSignature]+other+lines[0][inSignature+1:]...)
 	if p.Check(append(forged, lines[2]...)) == nil {
 		t.Error("a forged line counts")
 	}
