@@ -65,16 +65,26 @@ func Path(leaves []Hash, index int) []Hash {
 // Verify checks that the leaf hash is the one at index in the tree of that size
 // and root. The errors' codes are [CodeIndex], [CodePath] and [CodeRoot].
 func Verify(leaf Hash, index, size uint64, path []Hash, root Hash) error {
-	if index >= size {
-		return failf(CodeIndex, "index %d is outside a tree of %d", index, size)
+	computed, err := RootOf(leaf, index, size, path)
+	if err != nil {
+		return err
 	}
-	if want := PathLength(index, size); len(path) != want {
-		return failf(CodePath, "path of %d in a tree of %d has %d hashes, want %d", index, size, len(path), want)
-	}
-	if computed := climb(leaf, index, size, path); computed != root {
+	if computed != root {
 		return failf(CodeRoot, "path leads to root %s, not %s", computed, root)
 	}
 	return nil
+}
+
+// RootOf is the root to which the path of the leaf at index in a tree of that size
+// leads. The errors' codes are [CodeIndex] and [CodePath].
+func RootOf(leaf Hash, index, size uint64, path []Hash) (Hash, error) {
+	if index >= size {
+		return Hash{}, failf(CodeIndex, "index %d is outside a tree of %d", index, size)
+	}
+	if want := PathLength(index, size); len(path) != want {
+		return Hash{}, failf(CodePath, "path of %d in a tree of %d has %d hashes, want %d", index, size, len(path), want)
+	}
+	return climb(leaf, index, size, path), nil
 }
 
 // climb is the root to which a path of the right length leads.

@@ -197,7 +197,7 @@ func IngotTree(req IngotRequest) (IngotAnswer, error) {
 		return IngotAnswer{}, err
 	}
 	if total == 0 || total > maxTreeOre {
-		return IngotAnswer{}, fmt.Errorf("the spans name %d units of ore; a tree has 1 to 2^40", total)
+		return IngotAnswer{}, fmt.Errorf("the spans name %d units of ore; a tree has 1 to %d", total, uint64(maxTreeOre))
 	}
 	leaf, path, root, err := merkle.OrePath(spans, req.Index)
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 )
 
 type proofCmd struct {
-	Derive proofDeriveCmd `cmd:"" help:"What follows from reports: digest, ore, carry, leaves."`
-	Ingot  proofIngotCmd  `cmd:"" help:"The tree over spans of ore, and a path in it."`
-	Export proofExportCmd `cmd:"" help:"All that backs a certificate, as one document."`
-	Ore    proofOreCmd    `cmd:"" help:"The offline proof of one unit of ore."`
-	Prune  proofPruneCmd  `cmd:"" help:"Lower the retention level of old certificates."`
+	Derive  proofDeriveCmd  `cmd:"" help:"What follows from reports: digest, ore, carry, leaves."`
+	Ingot   proofIngotCmd   `cmd:"" help:"The tree over spans of ore, and a path in it."`
+	Records proofRecordsCmd `cmd:"" help:"The tree over ingot records that a pour and a certificate carry, and a path in it."`
+	Export  proofExportCmd  `cmd:"" help:"All that backs a certificate, as one document."`
+	Ore     proofOreCmd     `cmd:"" help:"The offline proof of one unit of ore."`
+	Prune   proofPruneCmd   `cmd:"" help:"Lower the retention level of old certificates."`
 }
 
 type proofDeriveCmd struct {
@@ -102,6 +103,45 @@ func (c *proofIngotCmd) Run(std streams, g *global) error {
 	fmt.Fprintf(std.Out, "root  %s\nleaf  %s\n", answer.Root, answer.Leaf)
 	for _, h := range answer.Path {
 		fmt.Fprintf(std.Out, "path  %s\n", h)
+	}
+	return nil
+}
+
+type proofRecordsCmd struct {
+	File string `arg:"" help:"JSON request {\"ingots\": [record hex or {\"refinery\", \"seq\", \"contract\", \"spans\"}, …], \"index\": m}; - for standard input."`
+}
+
+// Help is the long help with examples.
+func (proofRecordsCmd) Help() string {
+	return `The root of a certificate (1,000 ingots) or of a pour, from the ingots' records or
+from their spans, and the record, leaf and path of the one at index. A request
+{"ingot": …, "index": m, "size": n, "path": [hex, …]} gives the root to which a path
+leads.
+
+Examples:
+  robotorq proof records certificate.json
+  robotorq proof records --json certificate.json`
+}
+
+func (c *proofRecordsCmd) Run(std streams, g *global) error {
+	data, err := readInput(std, c.File)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	request, err := proof.ReadRecordsFile(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	answer, err := proof.RecordsTree(request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	if g.JSON {
+		return writeJSON(std.Out, answer)
+	}
+	fmt.Fprintf(std.Out, "ingots  %s\nroot    %s\nrecord  %s\nleaf    %s\n", counted(answer.Size), answer.Root, answer.Record, answer.Leaf)
+	for _, h := range answer.Path {
+		fmt.Fprintf(std.Out, "path    %s\n", h)
 	}
 	return nil
 }

@@ -109,6 +109,74 @@ func TestProofIngotReproducesTheVectors(t *testing.T) {
 	}
 }
 
+func TestProofRecordsReproducesTheCertificatesOfTheVectors(t *testing.T) {
+	var file struct {
+		Certificate struct {
+			FirstRecord string `json:"first_record"`
+			Root        string
+			Proof       struct {
+				Index  uint64
+				Record string
+				Path   []string
+			}
+		}
+		Whole struct {
+			Report string `json:"report_digest"`
+			First  string `json:"first_ingot_root"`
+			Last   string `json:"last_ingot_root"`
+			Root   string
+		} `json:"whole_certificate"`
+	}
+	readVectors(t, "proof-chain.json", &file)
+	type answer struct {
+		Root, Leaf, Record string
+		Size               uint64
+		Path               []string
+	}
+	part := file.Certificate
+	climbed := read[answer](t, ok(t, "proof", "records", "--json", writeJSONFile(t, map[string]any{
+		"ingot": part.Proof.Record, "index": part.Proof.Index, "size": 1000, "path": part.Proof.Path,
+	})))
+	if climbed.Root != part.Root || climbed.Size != 1000 {
+		t.Errorf("the path leads to %s, want %s", climbed.Root, part.Root)
+	}
+
+	const contract = "reserve.example/log#1033"
+	var ingots []any
+	for seq := range 1000 {
+		ingots = append(ingots, map[string]any{
+			"refinery": "refinery-1", "seq": seq + 1, "contract": contract,
+			"spans": []any{[]any{file.Whole.Report, seq * 3600, 3600}},
+		})
+	}
+	whole := func(index int, first any) answer {
+		return read[answer](t, ok(t, "proof", "records", "--json", writeJSONFile(t, map[string]any{
+			"ingots": append([]any{first}, ingots[1:]...), "index": index,
+		})))
+	}
+	first := whole(0, ingots[0])
+	if first.Root != file.Whole.Root || len(first.Path) != 10 || !strings.Contains(first.Record, file.Whole.First) {
+		t.Errorf("root %s, want %s; record %s", first.Root, file.Whole.Root, first.Record)
+	}
+	if alone := read[answer](t, ok(t, "proof", "records", "--json", writeJSONFile(t, map[string]any{
+		"ingots": []any{part.FirstRecord}, "index": 0,
+	}))); alone.Record != part.FirstRecord || alone.Root != alone.Leaf || len(alone.Path) != 0 {
+		t.Errorf("one record alone: %+v", alone)
+	}
+	last := whole(999, first.Record) // a record in hex is the same as its parts
+	if last.Root != file.Whole.Root || !strings.Contains(last.Record, file.Whole.Last) {
+		t.Errorf("root %s, want %s; record %s", last.Root, file.Whole.Root, last.Record)
+	}
+
+	fails(t, exitFailed, "ingots[1]", "proof", "records", writeJSONFile(t, map[string]any{"ingots": []any{ingots[0], first.Record + "00"}, "index": 0}))
+	fails(t, exitFailed, "outside a tree of 1 ingots", "proof", "records", writeJSONFile(t, map[string]any{"ingots": ingots[:1], "index": 1}))
+	fails(t, exitFailed, "either", "proof", "records", writeJSONFile(t, map[string]any{"index": 1}))
+	fails(t, exitFailed, "hashes, want", "proof", "records", writeJSONFile(t, map[string]any{"ingot": part.Proof.Record, "index": 1, "size": 999, "path": part.Proof.Path[1:]}))
+	if o := ok(t, "proof", "records", writeJSONFile(t, map[string]any{"ingots": ingots[:2], "index": 1})); !strings.Contains(o.out, "ingots  2") {
+		t.Errorf("%s", o.out)
+	}
+}
+
 func TestLedgerReplayReproducesTheVectors(t *testing.T) {
 	var file struct{ Final any }
 	readVectors(t, "ledger.json", &file)
