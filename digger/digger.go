@@ -94,6 +94,9 @@ type Options struct {
 	// each report that was refused. They MUST return soon.
 	Sealed  func(proof.Batch, []proof.Report)
 	Refused func(Refused)
+
+	// Verified is told how long the signatures of a report took, if set.
+	Verified func(time.Duration)
 }
 
 // Refused is a report that did not get into a batch. Robot, Contract and Seq are
@@ -220,9 +223,13 @@ func (s *Station) Receive(ctx context.Context, robot string, body []byte) {
 		s.refuse(robot, proof.Signed{}, &proof.Refusal{Code: proof.Malformed, Detail: err.Error()})
 		return
 	}
+	began := s.Clock.Now()
 	s.knowing.RLock()
 	signed, refusal := s.assay.Authenticate(env)
 	s.knowing.RUnlock()
+	if s.Verified != nil {
+		s.Verified(s.Clock.Now().Sub(began))
+	}
 	if refusal == nil && signed.Report.Robot != robot {
 		refusal = &proof.Refusal{Code: proof.Malformed, Detail: fmt.Sprintf("it says it is of %q and was sent as %q", signed.Report.Robot, robot)}
 	}

@@ -104,6 +104,8 @@ type Options struct {
 	Minted func(Minted)
 	// Poured is called after a pour is logged, if set. It MUST return soon.
 	Poured func(proof.Pour)
+	// Verified is told how long it took to derive an ingot again, if set.
+	Verified func(time.Duration)
 }
 
 // Minted tells of a logged run.

@@ -288,6 +288,10 @@ func (s *Station) findFalse(ctx context.Context, ord int64, g proof.Ingot, cause
 // place is that of its pour in the log. The error is a *proof.Fault when the ingot
 // is false, another one when it could not be checked.
 func (s *Station) derive(ctx context.Context, g proof.Ingot, place uint64) error {
+	if s.Verified != nil {
+		began := s.Clock.Now()
+		defer func() { s.Verified(s.Clock.Now().Sub(began)) }()
+	}
 	for _, span := range g.Spans {
 		env, err := s.Shelf.Envelope(archive.Work, span.Report)
 		if err != nil {

@@ -52,7 +52,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n})
+	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n}, n.latency)
 	f.server, err = api.New(api.Options{
 		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Tokens: f.explorer, Hosts: n.cfg.Hosts,
 		Health:  http.HandlerFunc(alive),
@@ -105,7 +105,7 @@ func (n *Node) notReady(ctx context.Context) error {
 	}
 	var stopped error
 	n.stopped.Range(func(producer, err any) bool {
-		stopped = fmt.Errorf("%v is stopped: %w", producer, err.(error))
+		stopped = fmt.Errorf("%v is stopped (when you have looked at why, start again with --resume %v): %w", producer, producer, err.(error))
 		return false
 	})
 	if stopped != nil {

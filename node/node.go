@@ -16,10 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -48,6 +50,7 @@ type Config struct {
 	Passphrase string   // of the key files; empty: they are not encrypted
 	Policy     []byte   // JSON laid over the default policy of a new reserve
 	Demo       bool
+	Resume     []string // diggers that were stopped and may go on
 	Goal       Goal
 	Log        *slog.Logger // discarded if nil
 	Version    string
@@ -82,6 +85,7 @@ type Node struct {
 	shelf    *archive.Reader
 	prooflog *prooflog.Log
 	dbs      map[string]*store.DB
+	latency  *latencies
 	boxes    []*bus.Outbox
 
 	trust    *trust.Station
@@ -198,10 +202,12 @@ func (n *Node) openBus(ctx context.Context) (err error) {
 
 // openStores opens one file for each station.
 func (n *Node) openStores(ctx context.Context) error {
-	for name, schemas := range map[string][]store.Schema{
+	books := map[string][]store.Schema{
 		"trust": trust.Schemas(), "digger": digger.Schemas(), "refinery": refinery.Schemas(), "mint": mint.Schemas(), "vault": vault.Schemas(),
-	} {
-		db, err := store.Open(ctx, n.path(name+".db"), store.Options{Schemas: schemas})
+	}
+	n.latency = newLatencies(slices.Collect(maps.Keys(books))...)
+	for name, schemas := range books {
+		db, err := store.Open(ctx, n.path(name+".db"), store.Options{Schemas: schemas, Committing: n.latency.committing(name, n.clock)})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -80,7 +81,7 @@ func (n *Node) openVault(ctx context.Context) error {
 	}
 	n.vault, err = vault.Open(ctx, vault.Options{
 		ID: vaultID, Origin: n.identity.Origin, Profile: n.profile, Signer: n.ring.Vault, DB: n.dbs["vault"], Outbox: out,
-		Clock: n.clock, Logger: n.log, Posted: n.posted,
+		Clock: n.clock, Logger: n.log, Posted: n.posted, Verified: n.latency.verifying("vault"),
 	})
 	return err
 }
@@ -110,6 +111,7 @@ func (n *Node) openDigger(ctx context.Context) error {
 	n.digger, err = digger.Open(ctx, digger.Options{
 		ID: diggerID, Profile: n.profile, Signer: n.ring.Digger, DB: n.dbs["digger"], Outbox: out,
 		Clock: n.clock, Logger: n.log, Acknowledge: n.acknowledge, Sealed: n.sealed, Refused: n.face.explorer.Refused,
+		Verified: n.latency.verifying("digger"),
 	})
 	return err
 }
@@ -132,9 +134,26 @@ func (n *Node) openRefinery(ctx context.Context) error {
 	}
 	n.refinery, err = refinery.Open(ctx, refinery.Options{
 		ID: refineryID, Profile: n.profile, Signer: n.ring.Refinery, DB: n.dbs["refinery"], Outbox: out, Clock: n.clock, Logger: n.log,
-		Stopped: n.face.explorer.Stopped,
+		Stopped: n.face.explorer.Stopped, Verified: n.latency.verifying("refinery"),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return n.resume(ctx)
+}
+
+// resume lets the diggers go on that the operator has looked at.
+func (n *Node) resume(ctx context.Context) error {
+	for _, producer := range n.cfg.Resume {
+		if producer != diggerID {
+			return fmt.Errorf("%q is not a digger of this reserve: only %s can be stopped and resumed", producer, diggerID)
+		}
+		if err := n.refinery.Resume(ctx, producer); err != nil {
+			return err
+		}
+		n.log.Warn("a stopped digger is tried again", "digger", producer)
+	}
+	return nil
 }
 
 func (n *Node) openMint(ctx context.Context) error {
@@ -145,6 +164,7 @@ func (n *Node) openMint(ctx context.Context) error {
 	n.mint, err = mint.Open(ctx, mint.Options{
 		ID: mintID, Profile: n.profile, Signer: n.ring.Mint, DB: n.dbs["mint"], Outbox: out, Packs: n.packs, Shelf: n.shelf, Log: n.prooflog,
 		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.certified, Rest: n.cfg.rest,
+		Verified: n.latency.verifying("mint"),
 	})
 	return err
 }
@@ -195,9 +215,19 @@ func (n *Node) follow(ctx context.Context, db, consumer, producer string, subjec
 		// else goes on.
 		n.log.Error("a producer is stopped until somebody has looked", "producer", producer, "by", consumer, "err", err)
 		n.stopped.Store(producer, err)
+		n.latency.refuse(db, ruleOf(err))
 		<-ctx.Done()
 		return nil
 	})
+}
+
+// ruleOf is the code under which a consumer refused.
+func ruleOf(err error) string {
+	var of *bus.Error
+	if errors.As(err, &of) && of.Detail != "" {
+		return of.Detail
+	}
+	return string(bus.CodeHalted)
 }
 
 // receive hands robots' reports to the digger.

@@ -83,6 +83,8 @@ type Options struct {
 	// Stopped is called when a digger's batch was refused, if set. It MUST return
 	// soon.
 	Stopped func(digger string, fault *proof.Fault)
+	// Verified is told how long it took to check a batch with its reports, if set.
+	Verified func(time.Duration)
 }
 
 // Station is a running refinery. Its handlers may be called from several
@@ -282,7 +284,12 @@ func (s *Station) check(m bus.Message, msg proof.BatchMessage) (proof.Checked, e
 			Rule: "producer", Detail: fmt.Sprintf("it was sent by %q", m.Producer),
 		}
 	}
-	return s.assay.CheckBatch(msg, proof.CheckOptions{NowMS: s.nowMS(), Workers: s.Workers})
+	began := s.Clock.Now()
+	checked, err := s.assay.CheckBatch(msg, proof.CheckOptions{NowMS: s.nowMS(), Workers: s.Workers})
+	if s.Verified != nil {
+		s.Verified(s.Clock.Now().Sub(began))
+	}
+	return checked, err
 }
 
 // mayBeBehind tells whether a batch may be right by a document that this refinery

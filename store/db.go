@@ -20,6 +20,10 @@ type Options struct {
 	Readers     int           // most read connections at once, 2 by default
 	BusyTimeout time.Duration // how long to wait for another process, 5 s by default
 	VFS         string        // name of a registered SQLite VFS, the operating system's by default
+
+	// Committing is called when a commit begins, and what it returns when the commit is on
+	// disk or has failed, if set. Both MUST return at once.
+	Committing func() (done func())
 }
 
 func (o Options) withDefaults() Options {
@@ -35,6 +39,9 @@ func (o Options) withDefaults() Options {
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = 5 * time.Second
 	}
+	if o.Committing == nil {
+		o.Committing = func() func() { return func() {} }
+	}
 	return o
 }
 
@@ -42,6 +49,7 @@ func (o Options) withDefaults() Options {
 type DB struct {
 	path   string
 	engine engine
+	timed  func() func() // Options.Committing, never nil
 	writer *sql.DB
 	reader *sql.DB
 
@@ -72,7 +80,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := create(abs, o.VFS); err != nil {
 		return nil, &Error{Code: CodeMissing, Op: "open", Path: path, Detail: "check that the directory exists and may be written", Err: err}
 	}
-	db := &DB{path: path, engine: lite{}, watchers: make(map[*watcher]struct{})}
+	db := &DB{path: path, engine: lite{}, timed: o.Committing, watchers: make(map[*watcher]struct{})}
 	db.writer = openPool(dsn(abs, accessWrite, o), 1)
 	db.writer.SetMaxIdleConns(1)
 	half := o
@@ -157,7 +165,10 @@ func (db *DB) Update(ctx context.Context, fn func(ctx context.Context, tx *sql.T
 	if err := fn(inner, tx); err != nil {
 		return classify("update", db.path, err)
 	}
-	if err := tx.Commit(); err != nil {
+	done := db.timed()
+	err = tx.Commit()
+	done()
+	if err != nil {
 		return classify("commit", db.path, err)
 	}
 	db.signal()

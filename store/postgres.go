@@ -52,7 +52,7 @@ func openServer(ctx context.Context, address string, o Options) (*DB, error) {
 	random := make([]byte, 16)
 	rand.Read(random)
 	s := &server{token: hex.EncodeToString(random), wait: o.BusyTimeout}
-	db := &DB{path: path, engine: s, watchers: make(map[*watcher]struct{})}
+	db := &DB{path: path, engine: s, timed: o.Committing, watchers: make(map[*watcher]struct{})}
 	writer := &dialler{config: config, prepare: s.lock}
 	db.writer = sql.OpenDB(writer)
 	db.writer.SetMaxOpenConns(1)

@@ -157,7 +157,12 @@ func (s *Station) Execute(ctx context.Context, env seal.Envelope) (Executed, err
 	s.mu.RLock()
 	enrolled := s.newest(order.From)
 	s.mu.RUnlock()
-	if refused := c.Check(s.Origin, enrolled, checkedMS); refused != nil {
+	began := s.Clock.Now()
+	refused := c.Check(s.Origin, enrolled, checkedMS)
+	if s.Verified != nil {
+		s.Verified(s.Clock.Now().Sub(began))
+	}
+	if refused != nil {
 		known, found, err := find(ctx, s.DB, order.Key())
 		if err != nil {
 			return Executed{}, unavailable(err)

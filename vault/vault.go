@@ -86,6 +86,8 @@ type Options struct {
 	// set. It MUST return soon, and MUST NOT wait for anything that waits for the
 	// vault: it may call With, but neither Order nor Trust.
 	Posted func(Posted)
+	// Verified is told how long the signatures of an order took, if set.
+	Verified func(time.Duration)
 }
 
 // Posted tells of a posting.

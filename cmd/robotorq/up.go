@@ -28,6 +28,7 @@ type upCmd struct {
 	Profile string        `hidden:""`
 	LogJSON bool          `name:"log-json" help:"Log lines as JSON."`
 	NATS    string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents of other processes (NATS)."`
+	Resume  []string      `placeholder:"DIGGER" help:"Let a digger that the refinery stopped go on (repeatable), after you have looked at why."`
 	Verbose bool          `short:"v" help:"Log what the stations do."`
 }
 
@@ -49,7 +50,7 @@ func (c *upCmd) Run(ctx context.Context, std streams) error {
 
 func (c *upCmd) config(std streams) (node.Config, error) {
 	cfg := node.Config{
-		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Origin: c.Origin, Profile: c.Profile,
+		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
 		Started: func(url, dir string) {
 			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)
