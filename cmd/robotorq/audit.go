@@ -67,7 +67,7 @@ func (c *auditCmd) Run(ctx context.Context, std streams, g *global) error {
 		printAudit(std, sum)
 	}
 	if f != nil {
-		return fmt.Errorf("%s: %w", dir, err)
+		return answered{fmt.Errorf("%s: %w", dir, err)}
 	}
 	return nil
 }

@@ -55,6 +55,9 @@ type cli struct {
 
 	Bench   benchCmd   `cmd:"" help:"Measure this machine beside its own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" help:"Completion of commands and flags for bash, zsh and fish."`
+	Man        manCmd        `cmd:"" help:"The manual page, for man."`
 }
 
 var groups = []kong.Group{
@@ -72,6 +75,12 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
+
+// answered is a failure that the command's JSON document on standard output tells of
+// already.
+type answered struct{ error }
+
+func (a answered) Unwrap() error { return a.error }
 
 // run parses and executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, std streams) (code int) {
@@ -93,6 +102,9 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 	if err != nil {
 		fmt.Fprintln(std.Err, "robotorq:", err)
 		return exitUsage
+	}
+	if complete(parser) {
+		return exitOK
 	}
 	if len(args) == 0 || args[0] == "help" {
 		args = append(args[min(1, len(args)):], "--help")
@@ -124,7 +136,9 @@ func report(std streams, asJSON bool, err error) int {
 		code = exit.code
 	}
 	if asJSON {
-		writeJSON(std.Err, map[string]any{"error": err.Error(), "code": errorCode(err)})
+		if !errors.As(err, new(answered)) {
+			writeJSON(std.Err, map[string]any{"error": err.Error(), "code": errorCode(err)})
+		}
 		return code
 	}
 	fmt.Fprintln(std.Err, "robotorq:", printable(err.Error()))

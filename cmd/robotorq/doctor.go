@@ -85,7 +85,7 @@ func (c *doctorCmd) Run(ctx context.Context, std streams, g *global) error {
 		return err
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s to mend", several(failed, "thing"))
+		return answered{fmt.Errorf("%s to mend", several(failed, "thing"))}
 	}
 	return nil
 }

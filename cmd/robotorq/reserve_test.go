@@ -62,7 +62,7 @@ func ok(t testing.TB, args ...string) outcome {
 func fails(t testing.TB, code int, says string, args ...string) outcome {
 	t.Helper()
 	o := command(t, args...)
-	if o.code != code || !strings.Contains(o.err, says) {
+	if told := o.err + o.out; o.code != code || !strings.Contains(told, says) {
 		t.Errorf("robotorq %s: exit %d, want %d and %q: %s%s", strings.Join(args, " "), o.code, code, says, o.out, o.err)
 	}
 	return o

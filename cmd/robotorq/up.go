@@ -21,7 +21,7 @@ type upCmd struct {
 	Listen  string        `placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the page listens."`
 	Port    *int          `help:"Port of the page; 0 picks a free one."`
 	Host    []string      `placeholder:"NAME" help:"Answer to this name too, beside localhost and addresses (repeatable); for a proxy in front."`
-	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates, or ore=N."`
+	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates minted, or units of ore accepted (ore=N), in all."`
 	For     time.Duration `placeholder:"DURATION" help:"Stop after this time."`
 	Origin  string        `help:"Name of a new reserve's log, for example reserve.example/log."`
 	Policy  string        `type:"existingfile" placeholder:"FILE" help:"JSON laid over the default policy of a new reserve."`
@@ -40,19 +40,23 @@ func (upCmd) Help() string {
   robotorq up --data /var/lib/robotorq --origin reserve.example/log`
 }
 
-func (c *upCmd) Run(ctx context.Context, std streams) error {
-	cfg, err := c.config(std)
+func (c *upCmd) Run(ctx context.Context, std streams, g *global) error {
+	cfg, err := c.config(std, g)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
 	return node.Run(ctx, cfg)
 }
 
-func (c *upCmd) config(std streams) (node.Config, error) {
+func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 	cfg := node.Config{
 		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
 		Started: func(url, dir string) {
+			if g.JSON {
+				writeJSON(std.Out, map[string]string{"url": url, "data": dir})
+				return
+			}
 			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)
 		},
 	}

@@ -226,6 +226,19 @@ func TestUnknownThingsNameTheNearest(t *testing.T) {
 	fails(t, exitUsage, "", "up", "--until", "dawn=1")
 }
 
+func TestTheShellIsToldOfEveryCommand(t *testing.T) {
+	if o := ok(t, "completion", "bash", "-c"); !strings.Contains(o.out, "complete ") || !strings.Contains(o.out, " robotorq") {
+		t.Errorf("%s", o.out)
+	}
+	fails(t, exitUsage, "must be one of", "completion", "nosh")
+	page := ok(t, "man").out
+	for _, command := range []string{"verify", "audit", "wallet send", "robot run"} {
+		if !strings.HasPrefix(page, ".TH ROBOTORQ 1") || !strings.Contains(page, command) {
+			t.Errorf("the manual page does not know %q", command)
+		}
+	}
+}
+
 func TestVersionIsOneDocument(t *testing.T) {
 	if v := read[map[string]string](t, ok(t, "version", "--json")); v["version"] == "" || v["go"] == "" {
 		t.Errorf("%v", v)

@@ -106,7 +106,7 @@ func (c *verifyCmd) Run(ctx context.Context, std streams, g *global) error {
 		answer.print(std)
 	}
 	if f != nil {
-		return fmt.Errorf("%s: %w", c.Path, err)
+		return answered{fmt.Errorf("%s: %w", c.Path, err)}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func TestAChangedByteIsNamedWithItsFile(t *testing.T) {
 	data[len(data)/2] ^= 1
 	must(t, os.WriteFile(path, data, 0o600))
 	o := fails(t, exitFailed, "packs/work.open", "verify", dir, "--json")
-	if v := read[verified](t, o); v.OK || v.Fault == nil || v.Fault.Rule == "" || !strings.Contains(v.Fault.Detail, "bytes ") {
+	if v := read[verified](t, o); o.err != "" || v.OK || v.Fault == nil || v.Fault.Rule == "" || !strings.Contains(v.Fault.Detail, "bytes ") {
 		t.Errorf("%s", o.out)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "reserve.json"), []byte(`{"origin": "other.example/log", "profile": "standard"}`), 0o600))
@@ -132,7 +132,7 @@ func TestDoctorSaysHowToMendWhatIsWrong(t *testing.T) {
 		t.Errorf("%s", o.out)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "mint.db"), []byte("no database"), 0o600))
-	if o := fails(t, exitFailed, "2 things to mend", "doctor", "--data", dir, "--listen", "127.0.0.1:0", "--json"); !strings.Contains(o.out, `"mint.db"`) {
+	if o := fails(t, exitFailed, `"mint.db"`, "doctor", "--data", dir, "--listen", "127.0.0.1:0", "--json"); o.err != "" || strings.Count(o.out, `"fail"`) != 2 {
 		t.Errorf("%s", o.out)
 	}
 	ok(t, "doctor", "--data", filepath.Join(dir, "new"), "--listen", "127.0.0.1:0")
