@@ -3,12 +3,10 @@ package web
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"math/big"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"robotorq.org/reserve/api"
@@ -384,8 +382,6 @@ type charterData struct {
 	Pins  []string
 }
 
-type policyLine struct{ Name, Value string }
-
 func (s *Site) charter(r *http.Request) (view, error) {
 	charter, err := s.options.Reader.Charter(r.Context())
 	if err != nil {
@@ -402,28 +398,4 @@ func (s *Site) charter(r *http.Request) (view, error) {
 		}
 	}
 	return view{Template: "charter", Title: "Charter and policy", Section: "charter", Data: d}, nil
-}
-
-// policyLines lists the numbers of a policy by name, whatever they are.
-func policyLines(document json.RawMessage) []policyLine {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(document, &fields) != nil {
-		return nil
-	}
-	var lines []policyLine
-	for name, raw := range fields {
-		var text string
-		if json.Unmarshal(raw, &text) != nil {
-			text = string(raw)
-			if _, err := strconv.ParseUint(text, 10, 64); err == nil {
-				text = groupDigits(text)
-			}
-		}
-		const longest = 160
-		if len(text) <= longest {
-			lines = append(lines, policyLine{Name: name, Value: text})
-		}
-	}
-	slices.SortFunc(lines, func(a, b policyLine) int { return cmp.Compare(a.Name, b.Name) })
-	return lines
 }

@@ -277,3 +277,17 @@ func TestOverviewShowsRatesOfTheFeed(t *testing.T) {
 		}
 	})
 }
+
+func TestThePolicyIsReadInItsUnits(t *testing.T) {
+	_, handler := site(t, apitest.New(3, noon), api.NewFeed(fixedClock{}), fixedClock{})
+	page := httptest.NewRecorder()
+	handler.ServeHTTP(page, httptest.NewRequest(http.MethodGet, "http://localhost/charter", nil))
+	for _, want := range []string{
+		"6 % a year", "12 % a year", "50 % of the demurrage", "25 % of the supply", "30 days", "2 days", "1 minute", "1 hour", "1,000.00000 RT",
+		"20,000 W", "100 tokens a second", "5 % of the stake", "5 % of the pay", "7 days",
+	} {
+		if !strings.Contains(page.Body.String(), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}

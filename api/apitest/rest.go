@@ -8,6 +8,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/torq"
 )
 
@@ -147,8 +148,13 @@ func (r *Fake) Charter(context.Context) (api.Charter, error) {
 
 // Policy implements api.Reader.
 func (r *Fake) Policy(context.Context) (api.Policy, error) {
-	return api.Policy{Version: 1, Since: r.Now - 60*minute, Digest: digest("policy").String(), Document: json.RawMessage(
-		`{"demurrage_per_year":"0.06","q":"9223306882961037132","savers_share":"0.5","savings_cap":"0.12","savings_notice_ms":2592000000,"min_members":3,"torq_min":2,"stake_target_jt":3600000000,"release_every_ms":60000,"max_watts":20000,"max_tokens_per_second":100,"presets":{"default":{"k":"2.2"},"software":{"k":"4.5"}}}`)}, nil
+	since := r.Now - 60*minute
+	document, err := policy.Default("demo.robotorq.org", uint64(since))
+	if err != nil {
+		return api.Policy{}, err
+	}
+	encoded, err := document.Encode()
+	return api.Policy{Version: 1, Since: since, Digest: digest("policy").String(), Document: encoded}, err
 }
 
 func (r *Fake) account(name string) (*Account, error) {
