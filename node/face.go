@@ -92,15 +92,22 @@ func (n *Node) ready(w http.ResponseWriter, r *http.Request) {
 
 const leastDisk = 64 << 20 // bytes below which nothing should be promised any more
 
+// freeDisk is what this user may still write where dir lies, in bytes.
+func freeDisk(dir string) (uint64, error) {
+	var disk syscall.Statfs_t
+	err := syscall.Statfs(dir, &disk)
+	return disk.Bavail * uint64(disk.Bsize), err
+}
+
 func (n *Node) notReady(ctx context.Context) error {
 	if !n.bus.Ready() {
 		return errors.New("the bus is not connected")
 	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(n.cfg.Data, &disk); err != nil {
+	free, err := freeDisk(n.cfg.Data)
+	if err != nil {
 		return err
 	}
-	if free := disk.Bavail * uint64(disk.Bsize); free < leastDisk {
+	if free < leastDisk {
 		return fmt.Errorf("%d MiB are left on the disk of %s", free>>20, n.cfg.Data)
 	}
 	var stopped error
@@ -111,6 +118,6 @@ func (n *Node) notReady(ctx context.Context) error {
 	if stopped != nil {
 		return stopped
 	}
-	_, err := n.face.explorer.Overview(ctx)
+	_, err = n.face.explorer.Overview(ctx)
 	return err
 }

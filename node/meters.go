@@ -46,6 +46,8 @@ var (
 	vaultCapital     = figure{"vault_capital_jt", "What the StakeVault has, at hand and at work.", prometheus.GaugeValue, nil}
 	scrapeFailed     = figure{"node_scrape_failed", "1 when the stations' figures could not be read for this answer.", prometheus.GaugeValue, nil}
 	nodeUp           = figure{"node_uptime_seconds", "Since the process started.", prometheus.GaugeValue, nil}
+	nodeReady        = figure{"node_ready", "1 when the reserve is ready, as /readyz says.", prometheus.GaugeValue, nil}
+	nodeDisk         = figure{"node_disk_free_bytes", "Left on the disk of the data directory.", prometheus.GaugeValue, nil}
 	nodeInfo         = figure{"node_info", "Version and name of the log.", prometheus.GaugeValue, []string{"version", "origin", "demo"}}
 )
 
@@ -53,7 +55,7 @@ var (
 func (m *stationMeters) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range []figure{
 		diggerOre, diggerReports, diggerPending, reportsRefused, refineryIngots, refineryOpen, mintCertificates, mintWaiting, logEntries,
-		vaultSupply, vaultHolding, vaultPostings, vaultDividends, vaultDemurrage, vaultCapital, scrapeFailed, walletMembers, walletOrders, outboxDepth, outboxResent, markLag, nodeUp, nodeInfo,
+		vaultSupply, vaultHolding, vaultPostings, vaultDividends, vaultDemurrage, vaultCapital, scrapeFailed, walletMembers, walletOrders, outboxDepth, outboxResent, markLag, nodeUp, nodeReady, nodeDisk, nodeInfo,
 	} {
 		out <- f.desc()
 	}
@@ -66,6 +68,14 @@ func (m *stationMeters) Collect(out chan<- prometheus.Metric) {
 	}
 	send(nodeUp, m.n.clock.Now().Sub(m.n.started).Seconds())
 	send(nodeInfo, 1, m.n.cfg.Version, m.n.identity.Origin, strconv.FormatBool(m.n.cfg.Demo))
+	if free, err := freeDisk(m.n.cfg.Data); err == nil {
+		send(nodeDisk, float64(free))
+	}
+	ready := 0.0
+	if m.n.notReady(context.Background()) == nil {
+		ready = 1
+	}
+	send(nodeReady, ready)
 	for _, box := range m.n.boxes {
 		s := box.Stats()
 		send(outboxDepth, float64(s.Depth), box.Producer())

@@ -74,6 +74,21 @@ peers() {
 	export ROBOTORQ_TEST_PEERS=1 ROBOTORQ_NODE_MODULES="$PWD/test/peers/node_modules"
 }
 
+# Debian's Prometheus with promtool, unpacked into the user's cache: rules, metrics
+# and every panel of the dashboards are tried on it.
+prometheus() {
+	local cache="${XDG_CACHE_HOME:-$HOME/.cache}/robotorq/prometheus"
+	if [ ! -x "$cache/usr/bin/prometheus" ]; then
+		command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "   Prometheus cannot be fetched without apt-get"; return 77; }
+		local fetched
+		fetched=$(mktemp -d)
+		(cd "$fetched" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } >/dev/null 2>&1 &&
+			mkdir -p "$cache" && dpkg-deb -x prometheus_*.deb "$cache") || { rm -rf "$fetched"; echo "   the package prometheus cannot be fetched"; return 77; }
+		rm -rf "$fetched"
+	fi
+	export ROBOTORQ_PROMETHEUS="$cache/usr/bin"
+}
+
 step format formatted
 step modules go mod verify
 step vet go vet ./...
@@ -82,6 +97,7 @@ step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step vulnerabilities vulnerabilities
 step build env CGO_ENABLED=0 go build -o "$bin/robotorq" ./cmd/robotorq
 step peers peers
+step prometheus prometheus
 step test go test -timeout 20m ./...
 step test-tiny go test -tags tiny ./archive/... ./proof/... ./torq/...
 step race go test -race -short -p 1 ./bus/... ./store/... ./digger/... ./refinery/... ./mint/... ./vault/... ./trust/... ./robot/... ./api/... ./node/...

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 type doctorCmd struct {
 	Data    string `placeholder:"DIR" help:"Data directory (default: ${data})."`
 	Listen  string `placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the page is to listen."`
+	Ready   string `placeholder:"URL" help:"Only ask the reserve there whether it is ready; exit 1 when it is not."`
 	Profile string `hidden:""`
 }
 
@@ -36,6 +38,7 @@ mended before the reserve can be relied on.
 
 Examples:
   robotorq doctor --data /var/lib/robotorq
+  robotorq doctor --ready http://127.0.0.1:8080
   robotorq doctor --json`
 }
 
@@ -60,17 +63,7 @@ func fail(check, mend, format string, args ...any) finding {
 }
 
 func (c *doctorCmd) Run(ctx context.Context, std streams, g *global) error {
-	dir := dataDir(c.Data)
-	found := []finding{checkDisk(dir), checkMemory(), checkFiles(), checkHashing(), checkPort(ctx, c.Listen)}
-	r, err := openReserve(dir, c.Profile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || err != nil && absent(dir):
-		found = append(found, fine("data directory", "%s is not there yet; `robotorq up` makes it", dir))
-	case err != nil:
-		found = append(found, fail("data directory", "name the right one with --data", "%v", err))
-	default:
-		found = append(found, r.examine(ctx)...)
-	}
+	found := c.look(ctx)
 	failed := 0
 	for _, f := range found {
 		if f.Level == "fail" {
@@ -88,6 +81,43 @@ func (c *doctorCmd) Run(ctx context.Context, std streams, g *global) error {
 		return answered{fmt.Errorf("%s to mend", several(failed, "thing"))}
 	}
 	return nil
+}
+
+// look makes the checks that were asked for.
+func (c *doctorCmd) look(ctx context.Context) []finding {
+	if c.Ready != "" {
+		return []finding{checkReady(ctx, c.Ready)}
+	}
+	dir := dataDir(c.Data)
+	found := []finding{checkDisk(dir), checkMemory(), checkFiles(), checkHashing(), checkPort(ctx, c.Listen)}
+	r, err := openReserve(dir, c.Profile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err != nil && absent(dir):
+		return append(found, fine("data directory", "%s is not there yet; `robotorq up` makes it", dir))
+	case err != nil:
+		return append(found, fail("data directory", "name the right one with --data", "%v", err))
+	}
+	return append(found, r.examine(ctx)...)
+}
+
+// checkReady asks a running reserve.
+func checkReady(ctx context.Context, url string) finding {
+	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/readyz", nil)
+	if err != nil {
+		return fail("reserve", "write http://HOST:PORT", "%v", err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fail("reserve", "start it, or name the right address", "%v", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return fail("reserve", "look at its log", "it is not ready: %s", strings.TrimSpace(string(text)))
+	}
+	return fine("reserve", "it is ready at %s", url)
 }
 
 func printFindings(std streams, found []finding) error {
