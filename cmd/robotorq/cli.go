@@ -31,17 +31,19 @@ type streams struct {
 
 // global holds the flags that every command understands.
 type global struct {
-	JSON bool `name:"json" help:"Print one JSON document for programs."`
+	JSON   bool   `name:"json" help:"Print one JSON document for programs."`
+	Config string `placeholder:"FILE" env:"ROBOTORQ_CONFIG" help:"Settings (robotorq config --help)."`
 }
 
 type cli struct {
 	global
 
-	Up      upCmd      `cmd:"" group:"reserve" help:"Run the whole reserve in this process."`
-	Charter charterCmd `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
-	Keys    keysCmd    `cmd:"" group:"reserve" help:"Key files of this data directory."`
-	Members membersCmd `cmd:"" group:"reserve" help:"Admit members and organisations."`
-	Doctor  doctorCmd  `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
+	Up       upCmd      `cmd:"" group:"reserve" help:"Run the whole reserve in this process."`
+	Charter  charterCmd `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
+	Keys     keysCmd    `cmd:"" group:"reserve" help:"Key files of this data directory."`
+	Members  membersCmd `cmd:"" group:"reserve" help:"Admit members and organisations."`
+	Settings configCmd  `cmd:"" name:"config" group:"reserve" help:"The settings as they stand, and where each comes from."`
+	Doctor   doctorCmd  `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
 
 	Robot robotCmd `cmd:"" group:"robots" help:"A robot's agent."`
 
@@ -85,6 +87,10 @@ func (a answered) Unwrap() error { return a.error }
 // run parses and executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, std streams) (code int) {
 	var c cli
+	file, err := readConfig(args)
+	if err != nil {
+		return report(std, slices.Contains(args, "--json"), &exitError{exitUsage, err})
+	}
 	variables := kong.Vars{"data": dataDir("")}
 	exited := false
 	parser, err := kong.New(&c,
@@ -97,7 +103,8 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.DefaultEnvars("ROBOTORQ"),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(std, &c.global),
+		kong.Bind(std, &c.global, file),
+		kong.Resolvers(file),
 	)
 	if err != nil {
 		fmt.Fprintln(std.Err, "robotorq:", err)
