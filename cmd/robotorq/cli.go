@@ -42,6 +42,8 @@ type cli struct {
 	Charter  charterCmd `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
 	Keys     keysCmd    `cmd:"" group:"reserve" help:"Key files of this data directory."`
 	Members  membersCmd `cmd:"" group:"reserve" help:"Admit members and organisations."`
+	Backup   backupCmd  `cmd:"" group:"reserve" help:"Copy a data directory at one moment, while its reserve runs."`
+	Restore  restoreCmd `cmd:"" group:"reserve" help:"Put a copy back into a new directory."`
 	Settings configCmd  `cmd:"" name:"config" group:"reserve" help:"The settings as they stand, and where each comes from."`
 	Doctor   doctorCmd  `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
 

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"robotorq.org/reserve/backup"
+)
+
+type backupCmd struct {
+	To       string `arg:"" help:"New directory for the copy."`
+	Data     string `placeholder:"DIR" help:"Data directory (default: ${data})."`
+	RootKeys bool   `help:"Copy the root keys too, which belong off this machine."`
+	Check    bool   `help:"Only compare an existing copy with its manifest, byte for byte."`
+}
+
+// Help is the long help with examples.
+func (backupCmd) Help() string {
+	return `Copies a data directory as it is at one moment, while the reserve runs. Key files
+are copied as they are: encrypted when a passphrase is set. The copy lists the SHA-256
+of every file.
+
+Examples:
+  robotorq backup /backup/reserve-monday --data /var/lib/robotorq
+  robotorq backup --check /backup/reserve-monday`
+}
+
+func (c *backupCmd) Run(ctx context.Context, std streams, g *global) error {
+	take := func() (backup.Manifest, error) {
+		return backup.Take(ctx, backup.Options{Data: dataDir(c.Data), To: c.To, Now: time.Now, Root: c.RootKeys})
+	}
+	did := "Copied"
+	if c.Check {
+		take = func() (backup.Manifest, error) { return backup.Check(ctx, c.To) }
+		did = "Every byte is as it was copied:"
+	}
+	m, err := take()
+	if err != nil {
+		return err
+	}
+	if g.JSON {
+		return writeJSON(std.Out, backedUp(c.To, m))
+	}
+	fmt.Fprintf(std.Out, "%s %s, %s, log of %s, as of %s. Put it back with: robotorq restore %s --data DIR\n",
+		did, several(len(m.Files), "file"), bytesOf(uint64(m.Bytes())), several(int(m.Log), "entry"), localTime(m.Taken), c.To)
+	return nil
+}
+
+func backedUp(path string, m backup.Manifest) map[string]any {
+	return map[string]any{"path": path, "files": len(m.Files), "bytes": m.Bytes(), "log_size": m.Log, "taken_ms": m.Taken}
+}
+
+type restoreCmd struct {
+	From string `arg:"" help:"Directory made by robotorq backup."`
+	Data string `placeholder:"DIR" help:"New data directory (default: ${data})."`
+}
+
+// Help is the long help with an example.
+func (restoreCmd) Help() string {
+	return `Puts a copy back into a new directory; every byte is checked. What the reserve did
+after the copy is in the log of its mirrors: start it with --mirror URL, and it signs
+nothing until they have confirmed that its log is not behind theirs.
+
+Examples:
+  robotorq restore /backup/reserve-monday --data /var/lib/robotorq`
+}
+
+func (c *restoreCmd) Run(ctx context.Context, std streams, g *global) error {
+	dir := dataDir(c.Data)
+	m, err := backup.Restore(ctx, c.From, dir)
+	if err != nil {
+		return err
+	}
+	if g.JSON {
+		return writeJSON(std.Out, backedUp(dir, m))
+	}
+	fmt.Fprintf(std.Out, "Restored %s (%s) into %s, as of %s.\n", several(len(m.Files), "file"), bytesOf(uint64(m.Bytes())), dir, localTime(m.Taken))
+	fmt.Fprintf(std.Out, "Check it:  robotorq verify %s && robotorq audit --data %s\nStart it:  robotorq up --data %s --mirror URL\n", dir, dir, dir)
+	return nil
+}
