@@ -72,6 +72,9 @@ func connect(ctx context.Context, o Options, url string, more ...nats.Option) (*
 	if o.Token != "" {
 		opts = append(opts, nats.Token(o.Token))
 	}
+	if o.TLS != nil {
+		opts = append(opts, nats.Secure(o.TLS))
+	}
 	nc, err := nats.Connect(url, append(opts, more...)...)
 	if err != nil {
 		return nil, &Error{Code: CodeDown, Op: "connect", Peer: withoutToken(url), Err: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,11 @@ type Options struct {
 	StoreDir string // JetStream's directory; required by Start
 	Listen   string // "host:port" for other processes, port 0 picks one; no port at all if empty
 	Token    string // what a client must present; required unless Listen is a loopback address
+
+	// TLS of the port, for Start; of the connection, for Connect (nil: by the address, nats:// or
+	// tls://). A port that others can reach has it, or Plain says that something before it does.
+	TLS   *tls.Config
+	Plain bool
 
 	// Robots, for Start: whoever comes through the port may publish reports and hear
 	// acknowledgements, and nothing else; a mark or a batch of his making would stop a station.
@@ -81,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Bus, error) {
 		return nil, err
 	}
 	own := o
-	own.Robots = false
+	own.Robots, own.TLS = false, nil // without a socket there is nothing to protect
 	if gate, ok := so.CustomClientAuthentication.(gate); ok {
 		own.Token = gate.own
 	}
@@ -151,12 +157,21 @@ func (o Options) server() (*server.Options, error) {
 	if ip := net.ParseIP(host); o.Token == "" && (ip == nil || !ip.IsLoopback()) {
 		return nil, &Error{Code: CodeConfig, Op: "listen", Detail: "a bus without a token listens on a loopback address only (127.0.0.1:port)"}
 	}
+	if ip := net.ParseIP(host); o.TLS == nil && !o.Plain && (ip == nil || !ip.IsLoopback()) {
+		return nil, &Error{Code: CodeConfig, Op: "listen", Detail: "a bus that other machines reach needs TLS: give it a certificate (--nats-cert, --nats-key), or say that a tunnel protects it (--nats-plain)"}
+	}
 	so.DontListen, so.Host, so.Port = false, host, int(n)
+	if o.TLS != nil {
+		so.TLS, so.TLSConfig, so.TLSTimeout = true, o.TLS, tlsWithin.Seconds()
+	}
 	if n == 0 {
 		so.Port = server.RANDOM_PORT
 	}
 	return so, nil
 }
+
+// tlsWithin is how long a client may take for the handshake.
+const tlsWithin = 5 * time.Second
 
 // gate lets this process do everything, and robots' agents what they need.
 type gate struct {

@@ -2,11 +2,13 @@ package robot
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/robot/deadline"
 	"robotorq.org/reserve/robot/meter"
 	"robotorq.org/reserve/seal"
 )
@@ -19,7 +21,7 @@ const meterTimeout = 3 * time.Second
 const keepEvery = time.Minute
 
 // Config is what an agent works with. ID, Rating, Machine, Signer, Spool,
-// Sender and Clock are required; Energy is required unless the rating is
+// Transport and Clock are required; Energy is required unless the rating is
 // Rated.
 type Config struct {
 	ID      string
@@ -31,10 +33,10 @@ type Config struct {
 	Tokens meter.Counter
 	Signer *seal.Signer
 	// Spool stays open after Run; whoever opened it closes it.
-	Spool  *Spool
-	Sender Sender
-	Clock  Clock
-	Log    *slog.Logger // nil for none
+	Spool     *Spool
+	Transport Transport
+	Clock     Clock
+	Log       *slog.Logger // nil for none
 	// Poll is the time between two samples: by default 1 s, or 5 s for robots
 	// whose readings take a minute.
 	Poll time.Duration
@@ -53,6 +55,13 @@ type Stats struct {
 	Voided   uint64 // reports that count nothing, by what the digger told
 	Misses   uint64 // samples in which a meter did not answer
 	Pending  uint64 // readings in no report yet
+	Sampled  uint64 // Unix ms of the last sample, 0 before the first
+	LastEnd  uint64 // Unix ms, end of the last signed reading
+	// Meter and Delivery say what is wrong now with a meter and with the way to
+	// the digger, Job why a job is not started yet; nil while all is well.
+	Meter    error
+	Delivery error
+	Job      error
 }
 
 // Agent turns one machine's work into signed reports. Make it with NewAgent
@@ -82,8 +91,8 @@ type Agent struct {
 // will overlap what was signed before.
 func NewAgent(ctx context.Context, config Config) (*Agent, error) {
 	switch {
-	case config.ID == "" || config.Machine == nil || config.Signer == nil || config.Spool == nil || config.Sender == nil || config.Clock == nil:
-		return nil, faultf(CodeConfig, "an agent needs an id, a machine, a signer, a spool, a sender and a clock")
+	case config.ID == "" || config.Machine == nil || config.Signer == nil || config.Spool == nil || config.Transport == nil || config.Clock == nil:
+		return nil, faultf(CodeConfig, "an agent needs an id, a machine, a signer, a spool, a transport and a clock")
 	case config.Signer.Name != config.ID || config.Signer.Role != seal.RoleRobot:
 		return nil, faultf(CodeConfig, "the keys are those of %s %q, not of robot %q", config.Signer.Role, config.Signer.Name, config.ID)
 	case config.Spool.robot != config.ID:
@@ -110,7 +119,7 @@ func NewAgent(ctx context.Context, config Config) (*Agent, error) {
 	}
 	a := &Agent{
 		config: config, log: log, head: head, origin: config.Clock.Now(),
-		delivery: newDelivery(config.Spool, config.Sender, config.Clock, log, config.ID),
+		delivery: newDelivery(config.Spool, config.Transport, config.Clock, log, config.ID),
 		recorder: NewRecorder(RecorderConfig{
 			Rating: config.Rating, CountsTokens: config.Tokens != nil,
 			ReportEveryMS: uint64(config.ReportEvery.Milliseconds()), LastEndMS: head.LastEnd,
@@ -124,7 +133,7 @@ func NewAgent(ctx context.Context, config Config) (*Agent, error) {
 		a.recorder.Resume(open.Contract, open.Readings)
 	}
 	a.kept = a.origin
-	a.stats.Seq = head.Seq
+	a.stats.Seq, a.stats.LastEnd = head.Seq, head.LastEnd
 	a.delivery.mark = head.Mark
 	return a, nil
 }
@@ -146,11 +155,11 @@ func (a *Agent) Answer(answer Answer) { a.delivery.take(answer) }
 
 // Stats tells what the agent has done.
 func (a *Agent) Stats() Stats {
-	mark, voided := a.delivery.passed()
+	mark, voided, trouble := a.delivery.passed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	stats := a.stats
-	stats.Mark, stats.Voided = mark, voided
+	stats.Mark, stats.Voided, stats.Delivery = mark, voided, trouble
 	return stats
 }
 
@@ -168,7 +177,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var work sync.WaitGroup
-	for _, part := range []func(context.Context) error{a.watch, a.operate, a.delivery.run} {
+	for _, part := range []func(context.Context) error{a.watch, a.operate, a.delivery.listen, a.delivery.run} {
 		work.Go(func() {
 			if err := part(ctx); err != nil {
 				a.fail(err)
@@ -239,9 +248,12 @@ func (a *Agent) record(ctx context.Context) error {
 // sample reads the meters once and then takes over what has changed.
 func (a *Agent) sample(ctx context.Context) error {
 	var s Sample
-	var misses uint64
-	s.Energy, misses = a.read(ctx, a.config.Energy, misses)
-	s.Tokens, misses = a.read(ctx, a.config.Tokens, misses)
+	var trouble [2]error
+	s.Energy, trouble[0] = a.read(ctx, a.config.Energy)
+	s.Tokens, trouble[1] = a.read(ctx, a.config.Tokens)
+	if ctx.Err() != nil {
+		return nil // the counters were not asked to the end
+	}
 	now := a.config.Clock.Now()
 	wall, monotonic := now.UnixMilli(), now.Sub(a.origin).Milliseconds()
 	at, jumped := a.timeline.At(wall, monotonic)
@@ -267,25 +279,30 @@ func (a *Agent) sample(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	a.stats.Counts, a.stats.Pending = a.recorder.Counts(), uint64(a.recorder.Pending())
-	a.stats.Misses += misses
+	a.stats.Sampled, a.stats.Meter = at, errors.Join(trouble[:]...)
+	for _, err := range trouble {
+		if err != nil {
+			a.stats.Misses++
+		}
+	}
 	a.mu.Unlock()
 	return nil
 }
 
 // read asks a counter; a missing answer is no disaster, the counter goes on
 // counting.
-func (a *Agent) read(ctx context.Context, counter meter.Counter, misses uint64) (*meter.Value, uint64) {
+func (a *Agent) read(ctx context.Context, counter meter.Counter) (*meter.Value, error) {
 	if counter == nil {
-		return nil, misses
+		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, meterTimeout)
-	defer cancel()
+	ctx, done := deadline.Within(ctx, a.config.Clock, meterTimeout)
+	defer done()
 	value, err := counter.Read(ctx)
 	if err != nil {
 		a.log.Debug("a meter did not answer", "robot", a.config.ID, "error", err)
-		return nil, misses + 1
+		return nil, err
 	}
-	return &value, misses
+	return &value, nil
 }
 
 // change takes over the machine's state and the assignment, as of the sample
@@ -359,7 +376,7 @@ func (a *Agent) sign(ctx context.Context, draft *Draft) error {
 	}
 	a.head.Seq, a.head.Digest, a.head.LastEnd = entry.Seq, entry.Digest, entry.LastEnd
 	a.mu.Lock()
-	a.stats.Seq = entry.Seq
+	a.stats.Seq, a.stats.LastEnd = entry.Seq, a.head.LastEnd
 	a.stats.Ore += draft.Ore
 	a.mu.Unlock()
 	a.delivery.nudge()

@@ -2,36 +2,9 @@ package robot_test
 
 import (
 	"testing"
-	"time"
 
 	"robotorq.org/reserve/robot"
 )
-
-// fastClock is the machine's clock running faster by a factor; its times keep
-// their monotonic reading.
-type fastClock struct {
-	origin time.Time
-	factor time.Duration
-	offset time.Duration // by which it is wrong
-}
-
-func newFastClock(factor int) *fastClock {
-	return &fastClock{origin: time.Now(), factor: time.Duration(factor)}
-}
-
-func (c *fastClock) Now() time.Time {
-	return c.origin.Add(time.Since(c.origin)*c.factor + c.offset)
-}
-
-func (c *fastClock) NewTimer(d time.Duration) (<-chan time.Time, func() bool) {
-	t := time.NewTimer(d / c.factor)
-	return t.C, t.Stop
-}
-
-func (c *fastClock) NewTicker(d time.Duration) (<-chan time.Time, func()) {
-	t := time.NewTicker(max(d/c.factor, time.Microsecond))
-	return t.C, t.Stop
-}
 
 func TestATimelineRunsWithMonotonicTimeAndFollowsSmallDriftOnlyWhenAligned(t *testing.T) {
 	var line robot.Timeline

@@ -14,15 +14,6 @@ import (
 	"robotorq.org/reserve/proof"
 )
 
-// Sender takes a signed report on its way to the robot's digger.
-type Sender interface {
-	// Send hands over one report envelope in CBOR. nil means that it is under
-	// way, not that it arrived: that is what the digger's mark says. An error
-	// means that it should be tried again later. Send may be called again with
-	// a report that it has taken.
-	Send(ctx context.Context, robot string, seq uint64, envelope []byte) error
-}
-
 // Answer is what a digger says about a robot's reports (the digger's ack).
 // Answers may be lost, repeated, and come late or in any order.
 type Answer struct {
@@ -77,12 +68,12 @@ const (
 // delivery sends the spool in order until the digger's mark has passed it. One
 // goroutine runs it; answers come from any.
 type delivery struct {
-	spool  *Spool
-	sender Sender
-	clock  Clock
-	log    *slog.Logger
-	robot  string
-	wake   chan struct{}
+	spool     *Spool
+	transport Transport
+	clock     Clock
+	log       *slog.Logger
+	robot     string
+	wake      chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	told     Answer     // of the highest mark
@@ -91,10 +82,11 @@ type delivery struct {
 	voidedAt uint64     // the last report known to count nothing
 	voided   uint64
 	mark     uint64 // acted upon
+	trouble  error  // why the last report could not be sent, nil if it could
 }
 
-func newDelivery(spool *Spool, sender Sender, clock Clock, log *slog.Logger, robot string) *delivery {
-	return &delivery{spool: spool, sender: sender, clock: clock, log: log, robot: robot, wake: make(chan struct{}, 1)}
+func newDelivery(spool *Spool, transport Transport, clock Clock, log *slog.Logger, robot string) *delivery {
+	return &delivery{spool: spool, transport: transport, clock: clock, log: log, robot: robot, wake: make(chan struct{}, 1)}
 }
 
 // take books an answer. It never blocks.
@@ -124,11 +116,24 @@ func (d *delivery) take(a Answer) {
 	d.nudge()
 }
 
-// passed is the digger's mark and how many reports it found void.
-func (d *delivery) passed() (mark, voided uint64) {
+// passed is the digger's mark, how many reports it found void, and why the
+// last report could not be sent.
+func (d *delivery) passed() (mark, voided uint64, trouble error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mark, d.voided
+	return d.mark, d.voided, d.trouble
+}
+
+// sent books whether a report could be sent.
+func (d *delivery) sent(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.trouble = err
+}
+
+// listen follows what the digger says.
+func (d *delivery) listen(ctx context.Context) error {
+	return ended(ctx, d.transport.Listen(ctx, d.robot, d.take))
 }
 
 // nudge wakes the loop: there is something to send or to read.
@@ -237,7 +242,11 @@ func (d *delivery) push(ctx context.Context, at *progress) (sent bool, err error
 	if err != nil || !found {
 		return false, err
 	}
-	if err := d.sender.Send(ctx, d.robot, entry.Seq, entry.Envelope); err != nil {
+	err = d.transport.Send(ctx, d.robot, entry.Seq, entry.Envelope)
+	if ctx.Err() == nil {
+		d.sent(err)
+	}
+	if err != nil {
 		d.log.Info("a report cannot be sent; it waits in the spool", "robot", d.robot, "seq", entry.Seq, "error", err)
 		at.hold(now)
 		return false, nil

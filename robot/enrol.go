@@ -3,6 +3,7 @@ package robot
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -72,8 +73,11 @@ func (r Request) check() error {
 	switch {
 	case !seal.ValidID(r.Robot):
 		return faultf(CodeEnrolment, "%q is not a robot's id; it is 1 to 63 of a-z, 0-9 and '-', not beginning with '-'", r.Robot)
-	case r.Owner == "":
-		return faultf(CodeEnrolment, "a request for enrolment names the robot's owner")
+	case !seal.ValidID(r.Owner):
+		return &Error{
+			Code: CodeEnrolment, Detail: fmt.Sprintf("%q is not the id of an owner; it is 1 to 63 of a-z, 0-9 and '-', not beginning with '-'", r.Owner),
+			Hint: "name the organisation that owns the robot by the id under which it is enrolled, such as printer-guild",
+		}
 	case len(r.Model) > maxModel:
 		return faultf(CodeEnrolment, "the model's name is longer than %d bytes", maxModel)
 	}

@@ -41,11 +41,13 @@ func TestEnrolMakesKeysThatStayAndARequestWithoutSecrets(t *testing.T) {
 func TestARequestThatNoRegistrarCouldAdmitIsNotMade(t *testing.T) {
 	good := robot.Request{Robot: "arm-1", Owner: "ada", Watts: 2000, TokensPerSecond: 10, Energy: robot.Metered}
 	for name, change := range map[string]func(*robot.Request){
-		"id":     func(r *robot.Request) { r.Robot = "Arm 1" },
-		"owner":  func(r *robot.Request) { r.Owner = "" },
-		"watts":  func(r *robot.Request) { r.Watts = 0 },
-		"tokens": func(r *robot.Request) { r.TokensPerSecond = 1 << 40 },
-		"energy": func(r *robot.Request) { r.Energy = "guessed" },
+		"id":                  func(r *robot.Request) { r.Robot = "Arm 1" },
+		"owner":               func(r *robot.Request) { r.Owner = "" },
+		"owner with a space":  func(r *robot.Request) { r.Owner = "Printer Guild" },
+		"owner as an account": func(r *robot.Request) { r.Owner = "org:guild" },
+		"watts":               func(r *robot.Request) { r.Watts = 0 },
+		"tokens":              func(r *robot.Request) { r.TokensPerSecond = 1 << 40 },
+		"energy":              func(r *robot.Request) { r.Energy = "guessed" },
 	} {
 		request := good
 		change(&request)

@@ -42,7 +42,11 @@ func (a *Agent) operate(ctx context.Context) error {
 	for {
 		wait := time.Hour
 		if job := a.nextJob(); job != nil {
-			if err := a.config.Machine.Print(ctx, *job); err != nil {
+			err := a.config.Machine.Print(ctx, *job)
+			a.mu.Lock()
+			a.stats.Job = err
+			a.mu.Unlock()
+			if err != nil {
 				a.log.Info("the job cannot be started yet", "robot", a.config.ID, "job", job.Name, "error", err)
 				wait, pause = jitter(pause), min(2*pause, lastJobPause)
 			} else {

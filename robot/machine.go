@@ -1,8 +1,9 @@
 package robot
 
 import (
-	"bytes"
 	"context"
+	"errors"
+	"io"
 
 	"robotorq.org/reserve/robot/moonraker"
 )
@@ -17,10 +18,12 @@ type Machine interface {
 	Print(ctx context.Context, job Job) error
 }
 
-// Job is a file for the machine.
+// Job is a file for the machine. It is read as it is sent, since a job may be
+// larger than a small computer's memory.
 type Job struct {
 	Name string
-	Data []byte
+	// Open opens the file from its beginning; it may be called more than once.
+	Open func() (io.ReadCloser, error)
 }
 
 // AlwaysOn is a machine that works whenever its agent runs and takes no jobs,
@@ -49,7 +52,11 @@ func (p Printer) Watch(ctx context.Context, tell func(State)) error {
 
 // Print uploads the job's file and starts it.
 func (p Printer) Print(ctx context.Context, job Job) error {
-	return p.Client.Upload(ctx, job.Name, bytes.NewReader(job.Data), true)
+	content, err := job.Open()
+	if err != nil {
+		return &Error{Code: CodeConfig, Detail: "job " + job.Name + " cannot be read", Err: err}
+	}
+	return errors.Join(p.Client.Upload(ctx, job.Name, content, true), content.Close())
 }
 
 // stateOf says what Klipper's words mean for counting.

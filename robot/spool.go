@@ -44,6 +44,7 @@ type Entry struct {
 type Spool struct {
 	db    *store.DB
 	robot string
+	path  string
 	lock  *os.File // held while the spool is open
 }
 
@@ -64,7 +65,7 @@ func OpenSpool(ctx context.Context, path, robot string) (*Spool, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Spool{db: db, robot: robot, lock: lock}
+	s := &Spool{db: db, robot: robot, path: path, lock: lock}
 	err = db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO chain (id, robot, seq, digest, last_end, mark)
 			VALUES (1, ?, 0, zeroblob(32), 0, 0) ON CONFLICT (id) DO NOTHING`, robot)
@@ -86,6 +87,9 @@ func OpenSpool(ctx context.Context, path, robot string) (*Spool, error) {
 	return s, nil
 }
 
+// Path is where the spool lies.
+func (s *Spool) Path() string { return s.path }
+
 // Close closes the file and lets another agent have it.
 func (s *Spool) Close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
 
@@ -102,6 +106,43 @@ func lockSpool(path, robot string) (*os.File, error) {
 		}, lock.Close())
 	}
 	return lock, nil
+}
+
+// PeekSpool reads where the chain of a robot stands without opening its spool
+// for work; an agent may be at work with it. The head is zero while the spool is
+// being made.
+func PeekSpool(ctx context.Context, path string) (head Head, err error) {
+	r, err := store.OpenReadOnly(ctx, path)
+	if store.CodeOf(err) == store.CodeSchemaForeign {
+		return Head{}, nil
+	}
+	if err != nil {
+		return head, err
+	}
+	err = r.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		head, err = readHead(ctx, tx)
+		return err
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return head, errors.Join(err, r.Close())
+}
+
+// SpoolInUse tells whether an agent works with the spool at path now.
+func SpoolInUse(path string) (bool, error) {
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, lock.Close()
+	}
+	return false, errors.Join(err, lock.Close())
 }
 
 // Head reads where the chain stands.

@@ -2,12 +2,15 @@ package meter
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Value is a counter's answer: Total in millijoules or tokens since some
@@ -19,10 +22,32 @@ type Value struct {
 	Step  uint64
 }
 
-// Counter is an energy or token counter. Read asks it once; errors are
-// *[Error]. It is safe for concurrent use.
+// Counter is an energy or token counter. It is safe for concurrent use.
 type Counter interface {
+	// Read asks it once; errors are *[Error].
 	Read(ctx context.Context) (Value, error)
+	// Close ends what the counter keeps open and waits for it. No Read comes
+	// after it.
+	Close()
+}
+
+// Clock is the time of a counter that listens.
+type Clock interface {
+	Now() time.Time
+	// NewTimer returns a channel that receives once after d, and its stop
+	// function.
+	NewTimer(d time.Duration) (<-chan time.Time, func() bool)
+}
+
+// Options are what counters are read with. HTTP is required for those that are
+// asked, Clock for those that listen (MQTT).
+type Options struct {
+	// HTTP is shared by all meters; how long a question may take is the
+	// context's business.
+	HTTP  *http.Client
+	Clock Clock
+	TLS   *tls.Config  // for mqtts; nil: the system's roots
+	Log   *slog.Logger // nil for none
 }
 
 // maxAnswer bounds what is read of a device's JSON answer.
@@ -33,11 +58,16 @@ const maxAnswer = 64 << 10
 //	shelly://[user:password@]host[:port][?id=0]        Shelly Gen2+ Switch.GetStatus, aenergy.total
 //	tasmota://[user:password@]host[:port]              Tasmota Status 8, ENERGY.Total
 //	prometheus://host[:port]/metrics?metric=NAME[{label="value"}]&unit=J|Wh|kWh|mJ|tokens
+//	mqtt://[user:password@]host[:port]/topic?path=ENERGY.Total&unit=kWh[&silent=15m]
+//	tasmota+mqtt://[…]host/topic                       tele/topic/SENSOR, ENERGY.Total; so does mqtt://host/tele/topic/SENSOR
+//	shelly+mqtt://[…]host/topic[?id=0]                 topic/status/switch:0, aenergy.total
 //
-// "+https" after the scheme asks over TLS. client is shared by all meters; how
-// long a question may take is the context's business. Nothing is asked before
-// the first Read.
-func Open(address string, client *http.Client) (Counter, error) {
+// "+https" after the scheme asks over TLS, "mqtts" for "mqtt" speaks TLS to the
+// broker. path leads into a JSON message, as names and indices with dots or as
+// a JSON pointer; without it the message is the number. A topic without a
+// message for longer than silent is an error. Nothing is asked before the first
+// Read; a topic is listened to from now on, and the caller MUST Close it.
+func Open(address string, options Options) (Counter, error) {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return nil, &Error{Code: CodeAddress, Detail: "the meter's address cannot be read", Err: withoutSecret(err)}
@@ -46,13 +76,19 @@ func Open(address string, client *http.Client) (Counter, error) {
 	if transport == "" {
 		transport = "http"
 	}
+	if parsed.Host != "" && (kind == "mqtt" || kind == "mqtts") && transport == "http" {
+		return openMQTT("", kind, parsed, options)
+	}
+	if _, known := presetOf(kind); known && parsed.Host != "" && (transport == "mqtt" || transport == "mqtts") {
+		return openMQTT(kind, transport, parsed, options)
+	}
 	if transport != "http" && transport != "https" {
 		return nil, faultf(CodeAddress, "meter %s: %q is not http or https", parsed.Redacted(), transport)
 	}
 	if parsed.Host == "" {
 		return nil, faultf(CodeAddress, "meter %s names no host; write for example shelly://192.168.1.20", parsed.Redacted())
 	}
-	base := endpoint{client: client, user: parsed.User, root: transport + "://" + parsed.Host}
+	base := endpoint{client: options.HTTP, user: parsed.User, root: transport + "://" + parsed.Host}
 	switch kind {
 	case "shelly":
 		return openShelly(base, parsed.Query())
@@ -60,10 +96,8 @@ func Open(address string, client *http.Client) (Counter, error) {
 		return &tasmota{endpoint: base}, nil
 	case "prometheus":
 		return openPrometheus(base, parsed)
-	case "mqtt", "mqtts":
-		return nil, faultf(CodeAddress, "meter %s: counters over MQTT are not built yet; use the plug's HTTP address (shelly:// or tasmota://)", parsed.Redacted())
 	}
-	return nil, faultf(CodeAddress, "meter %s: unknown kind %q; known are shelly, tasmota and prometheus", parsed.Redacted(), kind)
+	return nil, faultf(CodeAddress, "meter %s: unknown kind %q; known are shelly, tasmota, prometheus and mqtt", parsed.Redacted(), kind)
 }
 
 // withoutSecret keeps a password that url.Parse quotes out of the message.
@@ -81,6 +115,9 @@ type endpoint struct {
 	user   *url.Userinfo
 	root   string // scheme://host:port
 }
+
+// Close does nothing: connections are the shared client's.
+func (e *endpoint) Close() {}
 
 // get asks for a path and hands the body of a 200 answer to read.
 func (e *endpoint) get(ctx context.Context, path string, read func(io.Reader) error) error {

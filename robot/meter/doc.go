@@ -9,6 +9,10 @@
 // negative and never huge, whatever the counter does: reset, roll over, be
 // replaced by another, answer nonsense once.
 //
+// A plug or an inference server is asked over HTTP at each sample; a device
+// that publishes over MQTT is listened to, and what it last said is its count
+// until it has been silent for too long.
+//
 // Trust: a meter is believed up to the plausibility limit its caller gives to
 // Differ; what lies above is discarded and counted. Nothing here survives a
 // crash: after a restart the first value read is the new base, and what the

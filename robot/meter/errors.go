@@ -16,6 +16,9 @@ const (
 	CodeUnauthorized Code = "meter_unauthorized"
 	// CodeAnswer: the meter answered, but not with a counter.
 	CodeAnswer Code = "meter_answer"
+	// CodeSilent: the meter's topic has had no message for too long; whether
+	// the machine used energy is not known.
+	CodeSilent Code = "meter_silent"
 	// CodeNumber: the counter's text is not a number that can be counted.
 	CodeNumber Code = "meter_number"
 )
@@ -44,7 +47,7 @@ func (e *Error) ErrorCode() string { return string(e.Code) }
 // Retryable reports whether reading again later may succeed without anybody
 // changing anything.
 func (e *Error) Retryable() bool {
-	return e.Code == CodeUnreachable || e.Code == CodeAnswer || e.Code == CodeNumber
+	return e.Code != CodeAddress && e.Code != CodeUnauthorized
 }
 
 func faultf(code Code, format string, arguments ...any) error {

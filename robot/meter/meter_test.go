@@ -120,7 +120,7 @@ func serve(t *testing.T, address string, handler http.HandlerFunc) meter.Counter
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	counter, err := meter.Open(strings.Replace(address, "HOST", strings.TrimPrefix(server.URL, "http://"), 1), server.Client())
+	counter, err := meter.Open(strings.Replace(address, "HOST", strings.TrimPrefix(server.URL, "http://"), 1), meter.Options{HTTP: server.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestAnAddressThatCannotWorkIsRefusedWithoutItsPassword(t *testing.T) {
 		"shelly://x?id=-1", "prometheus://x", "prometheus://x?metric=a", "prometheus://joker:geheim@x?metric=a&unit=BTU", `prometheus://x?metric=a{b="c&unit=J`,
 		"shelly://joker:geheim@x\x7f",
 	} {
-		counter, err := meter.Open(address, http.DefaultClient)
+		counter, err := meter.Open(address, meter.Options{HTTP: http.DefaultClient})
 		var fault *meter.Error
 		if counter != nil || !errors.As(err, &fault) || fault.Code != meter.CodeAddress || fault.Retryable() {
 			t.Errorf("%q: %v", address, err)
@@ -224,7 +224,7 @@ func TestAMeterThatDoesNotAnswerIsUnreachableAndShowsNoPassword(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	host := strings.TrimPrefix(server.URL, "http://")
 	server.Close()
-	counter, err := meter.Open("tasmota://joker:geheim@"+host, &http.Client{Timeout: time.Second})
+	counter, err := meter.Open("tasmota://joker:geheim@"+host, meter.Options{HTTP: &http.Client{Timeout: time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"robotorq.org/reserve/robot/deadline"
 )
 
 // maxAnswer bounds an answer or notification in bytes.
@@ -183,7 +185,7 @@ func (c *Client) OneshotToken(ctx context.Context) (token string, err error) {
 // prints it. When the upload succeeds but the printer does not start, the
 // error has code CodeRefused.
 func (c *Client) Upload(ctx context.Context, name string, content io.Reader, start bool) error {
-	ctx, cancel := context.WithTimeout(ctx, uploadWithin)
+	ctx, cancel := deadline.Within(ctx, c.config.Clock, uploadWithin)
 	defer cancel()
 	reader, writer := io.Pipe()
 	defer func() { _ = reader.Close() }() // ends the goroutine if the request does not read to the end
@@ -238,7 +240,7 @@ func fill(form *multipart.Writer, name string, content io.Reader, start bool) er
 
 // call asks and decodes the result into target, unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, body []byte, target any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := deadline.Within(ctx, c.config.Clock, answerWithin)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(string(body)))
 	if err != nil {

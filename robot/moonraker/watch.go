@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"robotorq.org/reserve/robot/deadline"
 )
 
 // State is what the printer is doing.
@@ -141,14 +143,7 @@ func (c *Client) Watch(ctx context.Context, tell func(Status)) error {
 
 // sleep waits; false when ctx ended.
 func (c *Client) sleep(ctx context.Context, d time.Duration) bool {
-	timer, stop := c.config.Clock.NewTimer(d)
-	defer stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer:
-		return true
-	}
+	return deadline.Pause(ctx, c.config.Clock, d)
 }
 
 // session is one websocket connection from dialling to its end.
@@ -175,7 +170,7 @@ func (c *Client) session(ctx context.Context, tell func(Status)) (subscribed boo
 
 // dial opens the websocket; with an API key by way of a one-shot token.
 func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := deadline.Within(ctx, c.config.Clock, answerWithin)
 	defer cancel()
 	address := "ws" + strings.TrimPrefix(c.base, "http") + "/websocket"
 	if c.config.APIKey != "" {

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/coder/websocket"
+
+	"robotorq.org/reserve/robot/deadline"
 )
 
 // rpcFrame is anything that comes over the websocket.
@@ -85,7 +87,7 @@ func interesting(method string) bool {
 
 // call sends a request and waits for its answer.
 func (w *wire) call(ctx context.Context, method string, params, target any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := deadline.Within(ctx, w.client.config.Clock, answerWithin)
 	defer cancel()
 	answer := make(chan rpcFrame, 1)
 	w.mu.Lock()
@@ -161,7 +163,7 @@ func (w *wire) next(ctx context.Context) (rpcFrame, error) {
 }
 
 func (w *wire) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := deadline.Within(ctx, w.client.config.Clock, answerWithin)
 	defer cancel()
 	if err := w.conn.Ping(ctx); err != nil {
 		return w.lost(err)

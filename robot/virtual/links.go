@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"robotorq.org/reserve/robot/deadline"
 )
 
 // writeTimeout is how long a client may take to take a message.
@@ -32,13 +34,13 @@ func (l *link) authorized() bool {
 }
 
 // send writes one JSON text frame.
-func (l *link) send(ctx context.Context, message any) error {
+func (l *link) send(ctx context.Context, clock Clock, message any) error {
 	encoded, err := json.Marshal(message)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
+	ctx, done := deadline.Within(ctx, clock, writeTimeout)
+	defer done()
 	return l.conn.Write(ctx, websocket.MessageText, encoded)
 }
 
@@ -61,7 +63,7 @@ func (p *Printer) websocket(ctx context.Context, w http.ResponseWriter, r *http.
 			return
 		}
 		if response, due := p.answer(l, frame); due {
-			if l.send(ctx, response) != nil {
+			if l.send(ctx, p.config.Clock, response) != nil {
 				return
 			}
 		}
@@ -179,7 +181,7 @@ func (p *Printer) update(ctx context.Context, l *link) {
 	l.shown = now.Status
 	l.mu.Unlock()
 	message := rpcNotification{Version: "2.0", Method: "notify_status_update", Params: []any{different, now.EventTime}}
-	if l.send(ctx, message) != nil {
+	if l.send(ctx, p.config.Clock, message) != nil {
 		_ = l.conn.CloseNow()
 	}
 }

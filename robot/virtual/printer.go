@@ -14,6 +14,9 @@ import (
 type Clock interface {
 	// Now is the current time.
 	Now() time.Time
+	// NewTimer returns a channel that receives once after d, and its stop
+	// function.
+	NewTimer(d time.Duration) (<-chan time.Time, func() bool)
 	// NewTicker returns a channel that receives every d, and its stop function.
 	NewTicker(d time.Duration) (<-chan time.Time, func())
 }
@@ -45,6 +48,8 @@ type Config struct {
 	APIKey string
 	// Address to listen on, by default 127.0.0.1:0 (a free port).
 	Address string
+	// Listener, when not nil, is listened on instead; Close closes it.
+	Listener net.Listener
 	// Update is the time between two status notifications, by default 250 ms
 	// as in Moonraker.
 	Update time.Duration
@@ -84,9 +89,12 @@ func Start(config Config) (*Printer, error) {
 	if config.Name == "" || config.Watts == 0 || config.Clock == nil {
 		return nil, errors.New("virtual printer: name, watts and clock are required")
 	}
-	listener, err := net.Listen("tcp", config.Address)
-	if err != nil {
-		return nil, fmt.Errorf("virtual printer %s: %w", config.Name, err)
+	listener := config.Listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", config.Address); err != nil {
+			return nil, fmt.Errorf("virtual printer %s: %w", config.Name, err)
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Printer{

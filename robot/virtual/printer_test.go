@@ -37,6 +37,11 @@ func (c *manualClock) pass(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// NewTimer never rings: no client of these tests is slow.
+func (c *manualClock) NewTimer(time.Duration) (<-chan time.Time, func() bool) {
+	return nil, func() bool { return true }
+}
+
 // NewTicker ticks in real time: notifications are not what a test times.
 func (c *manualClock) NewTicker(time.Duration) (<-chan time.Time, func()) {
 	t := time.NewTicker(5 * time.Millisecond)
