@@ -1,13 +1,17 @@
 package bench_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"robotorq.org/reserve/bench"
+	"robotorq.org/reserve/store/pgtemp"
 )
 
 // wall is the machine's clock.
@@ -45,6 +49,41 @@ func TestTheLedgerIsMeasuredInEveryMode(t *testing.T) {
 		if r.Transfers <= 0 || r.Limit <= 0 || r.P50 <= 0 || r.P99 < r.P50 {
 			t.Errorf("%+v", r)
 		}
+	}
+}
+
+// A server that somebody else runs is left as it was.
+func TestDatabasesMadeOnAnotherServerAreDroppedAgain(t *testing.T) {
+	server, err := pgtemp.Start(t.Context())
+	if errors.Is(err, pgtemp.ErrMissing) {
+		t.Skip(err)
+	}
+	must(t, err)
+	defer func() { must(t, server.Close()) }()
+	address, err := server.Create(t.Context(), "")
+	must(t, err)
+	rows, err := bench.Ledger(t.Context(), bench.LedgerOptions{
+		Clock: wall{}, Engines: []string{"postgres"}, Server: address, Clients: []int{4}, Batches: []int{1},
+		Modes: []bench.Mode{bench.Signed}, Members: 50, Signing: 4, Each: 50 * time.Millisecond,
+	})
+	must(t, err)
+	if len(rows) != 1 || rows[0].Transfers <= 0 || rows[0].Cores <= 0 || rows[0].Limit > rows[0].Driver {
+		t.Errorf("%+v", rows)
+	}
+	conn, err := pgx.Connect(t.Context(), address)
+	must(t, err)
+	defer conn.Close(t.Context())
+	var left int
+	must(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE datname LIKE 'robotorq%'").Scan(&left))
+	if left != 0 {
+		t.Errorf("%d databases are left behind", left)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

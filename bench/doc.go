@@ -6,5 +6,5 @@
 // It makes reserves of its own in directories that it is given and removes them. Time
 // is that of the Clock that it is handed. It trusts nothing and keeps nothing.
 //
-// See spec/ledger.md §1, "Storage and speed".
+// It measures what the ledger specification, section 1, "Storage and speed", promises.
 package bench

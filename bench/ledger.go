@@ -18,7 +18,6 @@ import (
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
-	"robotorq.org/reserve/store/pgtemp"
 	"robotorq.org/reserve/vault"
 )
 
@@ -32,6 +31,7 @@ type LedgerOptions struct {
 	Members int           // wallets in the books, 100,000
 	Signing int           // of them with keys, 64
 	Each    time.Duration // of one measurement, 2 s
+	Server  string        // address of a PostgreSQL server to make databases on, OwnServer by default
 	Clock   vault.Clock   // required
 	Told    func(LedgerRow)
 }
@@ -77,8 +77,10 @@ type LedgerRow struct {
 	Transfers float64       `json:"transfers"`
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
-	Limit     float64       `json:"limit"` // transfers, of whichever is slower:
-	By        string        `json:"by"`    // "driver", or "cores" that verify
+	Driver    float64       `json:"driver"` // transfers that the driver writes alone
+	Cores     float64       `json:"cores"`  // transfers whose orders all cores verify; 0 unsigned
+	Limit     float64       `json:"limit"`  // the lower of the two
+	By        string        `json:"by"`     // "driver" or "cores": which that is
 	Of        float64       `json:"of_limit"`
 }
 
@@ -120,15 +122,15 @@ type ledgerBench struct {
 	LedgerOptions
 	reserve *Reserve
 	engine  string
-	server  *pgtemp.Server
-	filled  string // place of books that are copied for each measurement
+	server  databases // nil for SQLite
+	filled  string    // place of books that are copied for each measurement
 	copies  int
 	rows    []LedgerRow
 }
 
 func (l *ledgerBench) run(ctx context.Context) (err error) {
 	if l.engine == "postgres" {
-		if l.server, err = pgtemp.Start(ctx); err != nil {
+		if l.server, err = serverAt(ctx, l.Server); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.server.Close()) }()
@@ -140,6 +142,7 @@ func (l *ledgerBench) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.remove(ctx, l.filled)) }()
 	err = l.reserve.Books(ctx, db, l.Members, uint64(l.Clock.Now().UnixMilli()), false)
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
@@ -221,7 +224,7 @@ func (l *ledgerBench) measure(ctx context.Context, row *LedgerRow) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close(), l.remove(place)) }()
+	defer func() { err = errors.Join(err, db.Close(), l.remove(ctx, place)) }()
 	first, err := lastPosting(ctx, db)
 	if err != nil {
 		return err
@@ -234,19 +237,22 @@ func (l *ledgerBench) measure(ctx context.Context, row *LedgerRow) (err error) {
 		return err
 	}
 	load.figures(row)
-	if row.Limit, err = l.limit(ctx, db, first, row); err != nil || row.Mode == Unsigned {
+	if row.Driver, err = l.limit(ctx, db, first, row); err != nil {
 		return err
 	}
+	if row.Limit = row.Driver; row.Mode == Unsigned {
+		return nil
+	}
 	verified, err := load.verify()
-	if verified *= float64(row.Batch); verified < row.Limit {
-		row.Limit, row.By = verified, "cores"
+	if row.Cores = verified * float64(row.Batch); row.Cores < row.Limit {
+		row.Limit, row.By = row.Cores, "cores"
 	}
 	return err
 }
 
-func (l *ledgerBench) remove(place string) error {
+func (l *ledgerBench) remove(ctx context.Context, place string) error {
 	if l.server != nil {
-		return nil // gone with its server
+		return l.server.Drop(context.WithoutCancel(ctx), place)
 	}
 	var err error
 	for _, suffix := range []string{"", "-wal", "-shm"} {

@@ -49,7 +49,7 @@ func (l *ledgerBench) limit(ctx context.Context, from *store.DB, after int64, ro
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, db.Close(), l.remove(place)) }()
+	defer func() { err = errors.Join(err, db.Close(), l.remove(ctx, place)) }()
 	group := min(row.Clients, max(1, groupWeight/row.Batch))
 	began := l.Clock.Now()
 	done := 0

@@ -16,7 +16,8 @@ import (
 
 // ScaleOptions say what [Scale] measures.
 type ScaleOptions struct {
-	Place   string      // of the books, made here: a path, or an address of an empty database
+	Place   string      // path of the books, made here
+	Server  string      // instead of it: address of a PostgreSQL server to make a database on
 	Members int         // 10,000,000 by default
 	Clock   vault.Clock // required
 }
@@ -37,17 +38,27 @@ type ScaleReport struct {
 // dividend are one posting each.
 func Scale(ctx context.Context, o ScaleOptions) (r ScaleReport, err error) {
 	r.Members = cmp.Or(o.Members, 10_000_000)
-	began := o.Clock.Now()
-	now := uint64(began.UnixMilli()) / policy.Hour * policy.Hour
+	now := uint64(o.Clock.Now().UnixMilli()) / policy.Hour * policy.Hour
 	reserve, err := NewReserve(now, 0)
 	if err != nil {
 		return r, err
+	}
+	if o.Server != "" {
+		server, err := serverAt(ctx, o.Server)
+		if err != nil {
+			return r, err
+		}
+		if o.Place, err = server.Create(ctx, ""); err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, server.Drop(context.WithoutCancel(ctx), o.Place), server.Close()) }()
 	}
 	db, err := store.Open(ctx, o.Place, store.Options{Schemas: vault.Schemas(), CacheKiB: cacheKiB, LogKiB: logKiB})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	began := o.Clock.Now()
 	if err := reserve.Books(ctx, db, r.Members, now, false); err != nil {
 		return r, err
 	}

@@ -20,6 +20,9 @@ type Bond struct {
 	Payee        string // "" until redeemed
 }
 
+// MaxFace is the largest face of one bond in RT; whoever wants more has several issued.
+const MaxFace = 10_000
+
 // addSpan returns spans with one more, joined where they touch.
 func addSpan(spans []Span, add Span) []Span {
 	at, _ := slices.BinarySearchFunc(spans, add.First, func(s Span, first uint64) int {
@@ -79,8 +82,8 @@ func removeSerial(spans []Span, serial uint64) (rest []Span, ok bool) {
 // issueBond locks whole RT of a member's money behind a bearer's key.
 func (b *Book) issueBond(n uint32, op *Operation, at uint64) error {
 	ore, p := b.profile.CertificateOre(), b.Policy(at)
-	if op.Amount == 0 || op.Amount > torq.MaxInteger/ore {
-		return failf(CodeAmountInvalid, "a bond over %d RT", op.Amount)
+	if op.Amount == 0 || op.Amount > MaxFace {
+		return failf(CodeAmountInvalid, "a bond over %d RT: its face is from 1 to %d", op.Amount, MaxFace)
 	}
 	if b.wallets.row(n).flags()&isOrg != 0 {
 		return failf(CodeNotEligible, "bonds are issued to members")
@@ -149,19 +152,19 @@ func (b *Book) redeem(cmd *Redeem) error {
 }
 
 // reissue makes a taken bond its bearer's own.
-func (b *Book) reissue(cmd *Reissue) error {
+func (b *Book) reissue(cmd *Reissue, at uint64) error {
 	bond, err := b.liveBond(cmd.Serial)
 	if err != nil {
 		return err
 	}
-	bond.KeyHash = cmd.KeyHash
+	bond.KeyHash, bond.Issued = cmd.KeyHash, max(at, bond.Issued+1)
 	b.bonds.set(cmd.Serial, bond)
 	return nil
 }
 
 // releaseCertificate takes a recalled certificate out of those that bonds may be
 // bound to; a bond bound to it is bound to the oldest unreserved one instead.
-func (b *Book) releaseCertificate(serial uint64) error {
+func (b *Book) releaseCertificate(serial, at uint64) error {
 	if rest, ok := removeSerial(b.state.Free, serial); ok {
 		b.state.Free = rest
 		return nil
@@ -177,7 +180,7 @@ func (b *Book) releaseCertificate(serial uint64) error {
 			return failf(CodeWrongState, "certificate %d is bound to bond %d and no other is unreserved", serial, number)
 		}
 		b.state.Free = free
-		bond.Certificates = addSpan(rest, other[0])
+		bond.Certificates, bond.Issued = addSpan(rest, other[0]), max(at, bond.Issued+1)
 		b.bonds.set(number, bond)
 		return nil
 	}

@@ -309,13 +309,13 @@ func (b *Book) run(c Command, at uint64) error {
 	case *Mature:
 		return b.mature(c)
 	case *Recall:
-		return b.recall(c)
+		return b.recall(c, at)
 	case *Repay:
 		return b.repay(c)
 	case *Redeem:
 		return b.redeem(c)
 	case *Reissue:
-		return b.reissue(c)
+		return b.reissue(c, at)
 	}
 	return failf(CodeMalformed, "no command %T", c)
 }

@@ -89,8 +89,9 @@ type Submit struct {
 // Award registers a contract after its vault check ([Book.CheckContract]) and
 // locks the enterprise's deposit; investments are open until it is funded.
 type Award struct {
-	_     struct{} `cbor:",toarray"`
-	Terms Terms
+	_         struct{} `cbor:",toarray"`
+	Terms     Terms
+	VaultPart torq.JT // of S: what the vault is asked for, the rest is left to investors
 }
 
 // Fund moves the vault's part of the stake to the contract: whole or not at all.
@@ -145,6 +146,7 @@ type Close struct {
 type Recall struct {
 	_      struct{} `cbor:",toarray"`
 	Serial uint64
+	Proof  []byte // the signed recall, for the audit; verified by the caller
 }
 
 // Redeem pays a bond into a wallet. The bearer's signature was verified by the
@@ -227,12 +229,14 @@ func (c *Mint) Key() string      { return "certificate/" + decimal(c.Serial) }
 func (c *Close) Key() string     { return "close/" + decimal(c.Contract) }
 func (c *Recall) Key() string    { return "recall/" + decimal(c.Serial) }
 func (c *Redeem) Key() string    { return "redeem/" + decimal(c.Serial) }
-func (c *Reissue) Key() string   { return "reissue/" + decimal(c.Serial) + "/" + c.KeyHash.String() }
-func (c *Tick) Key() string      { return "tick/" + decimal(c.Hour) }
-func (c *Mature) Key() string    { return "mature/" + decimal(c.Notice) }
-func (c *Release) Key() string   { return "release/" + decimal(c.At) }
-func (c *End) Key() string       { return "end/" + decimal(c.Contract) }
-func (c *Repay) Key() string     { return "repay/" + decimal(c.Serial) }
+func (c *Reissue) Key() string {
+	return "reissue/" + decimal(c.Serial) + "/" + merkle.LeafHash(append(c.KeyHash[:], c.Proof...)).String()
+}
+func (c *Tick) Key() string    { return "tick/" + decimal(c.Hour) }
+func (c *Mature) Key() string  { return "mature/" + decimal(c.Notice) }
+func (c *Release) Key() string { return "release/" + decimal(c.At) }
+func (c *End) Key() string     { return "end/" + decimal(c.Contract) }
+func (c *Repay) Key() string   { return "repay/" + decimal(c.Serial) }
 
 // Key is the order's key; "" when the envelope holds no order.
 func (c *Submit) Key() string {
@@ -344,16 +348,18 @@ func DecodeCommand(data []byte) (Command, error) {
 }
 
 // fingerprint is what makes two commands under one key the same: their encoding, of
-// an order its digest (signatures may differ, Falcon's always do), of a redemption
-// or reissue not its proof.
+// an order its digest (signatures may differ, Falcon's always do), of a recall not its
+// proof.
 func fingerprint(c Command, encoded []byte) merkle.Hash {
 	switch c := c.(type) {
 	case *Submit:
 		return c.Envelope.Digest()
 	case *Redeem:
-		return merkle.LeafHash([]byte(c.Payee))
+		return merkle.LeafHash(append([]byte(c.Payee+"\x00"), c.Proof...))
 	case *Reissue:
 		return c.KeyHash
+	case *Recall:
+		return merkle.LeafHash([]byte(c.Key()))
 	}
 	return merkle.LeafHash(encoded)
 }

@@ -108,17 +108,23 @@ type Robot struct {
 }
 
 // CheckContract is the vault check: whether the vault can and may fund a contract
-// at a time. robots are those of the terms, each with its rating. Every reason against it is in the error, each with its figures;
-// the code is [CodeVaultCheck].
-func (b *Book) CheckContract(t *Terms, robots []Robot, now uint64) error {
+// at a time. robots are those of the terms, each with its rating. Before the award
+// the vault's part is what it is asked for, afterwards what the investments leave.
+// Every reason against it is in the error, each with its figures; the code is
+// [CodeVaultCheck].
+func (b *Book) CheckContract(a *Award, robots []Robot, now uint64) error {
 	p := b.Policy(now)
 	if p == nil {
 		return failf(CodePolicy, "no policy is adopted yet")
 	}
-	c, _ := b.contracts.get(t.Number)
+	t, part := &a.Terms, a.VaultPart
+	c, awarded := b.contracts.get(t.Number)
+	if awarded {
+		part = t.Stake - c.Invests()
+	}
 	var reasons refusals
 	b.checkTerms(t, p, now, &reasons)
-	b.checkStake(t, t.Stake-c.Invests(), p, &reasons)
+	b.checkStake(t, part, p, &reasons)
 	b.checkDeposit(t, &c, p, &reasons)
 	b.checkRobots(t, robots, now, &reasons)
 	return reasons.error(t.Number)
@@ -161,6 +167,9 @@ func (b *Book) checkStake(t *Terms, part torq.JT, p *policy.Document, r *refusal
 				t.Work, growth, room)
 		}
 		return
+	}
+	if part < 0 || part > t.Stake {
+		r.add("stake", "the vault's part is %d JT, S is %d", part, t.Stake)
 	}
 	if part > b.state.Available {
 		r.add("stake", "the vault's part is %d JT, stake.available holds %d", part, b.state.Available)
@@ -258,9 +267,7 @@ func (b *Book) award(cmd *Award, at uint64) error {
 			reasons.add("booked", "robot %s works for contract %d", robot, other)
 		}
 	}
-	if t.Stake == 0 {
-		b.checkStake(&t, 0, p, &reasons)
-	}
+	b.checkStake(&t, cmd.VaultPart, p, &reasons)
 	if err := reasons.error(t.Number); err != nil {
 		return err
 	}

@@ -2,9 +2,21 @@ package ledger
 
 import (
 	"slices"
+	"strings"
 
 	"robotorq.org/reserve/torq"
 )
+
+// CauseOf is the cause that a closing artefact gives: its reason up to the first
+// colon. Any other reason is a cancellation by Trust.
+func CauseOf(reason string) Cause {
+	word, _, _ := strings.Cut(reason, ":")
+	switch cause := Cause(word); cause {
+	case CauseWithdrawn, CauseDefaulted:
+		return cause
+	}
+	return CauseCancelled
+}
 
 // close stops a contract before its work is complete: what accepted but unminted ore
 // will cost stays, the rest goes back, to investors scaled by D_now / D_invested.

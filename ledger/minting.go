@@ -165,14 +165,14 @@ func (b *Book) ending(contract uint64) {
 
 // recall takes a certificate's money back from the StakeVault, or puts it into
 // dispute until that holds as much.
-func (b *Book) recall(cmd *Recall) error {
+func (b *Book) recall(cmd *Recall, at uint64) error {
 	switch {
 	case cmd.Serial == 0 || cmd.Serial > b.state.Certificates:
 		return failf(CodeUnknownAccount, "there is no certificate %d", cmd.Serial)
 	case slices.Contains(b.state.Disputed, cmd.Serial):
 		return failf(CodeDuplicate, "certificate %d is in dispute already", cmd.Serial)
 	}
-	if err := b.releaseCertificate(cmd.Serial); err != nil {
+	if err := b.releaseCertificate(cmd.Serial, at); err != nil {
 		return err
 	}
 	if b.state.Available < torq.JT(b.profile.CertificateOre()) || len(b.state.Disputed) > 0 {

@@ -335,22 +335,31 @@ func TestTheFastLedgerAgreesWithOneThatTouchesEveryAccount(t *testing.T) {
 	})
 }
 
+// operations is how long the long runs are.
+func operations(t *testing.T, unless int) int {
+	t.Helper()
+	text := os.Getenv("ROBOTORQ_LEDGER_OPS")
+	if text == "" && testing.Short() {
+		return unless / 10
+	} else if text == "" {
+		return unless
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // ROBOTORQ_LEDGER_OPS lengthens the runs.
 func TestTenThousandOperationsAgreeToOneJTPerAccount(t *testing.T) {
-	operations := 10_000
-	if text := os.Getenv("ROBOTORQ_LEDGER_OPS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		operations = n
-	}
+	count := operations(t, 10_000)
 	for seed, y := range yearly {
 		t.Run(y.rate, func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(uint64(seed), 2))
 			m := newModel(t, y.rate, y.q, func(n int64, _ string) int64 { return random.Int64N(n) })
-			for range operations {
+			for range count {
 				// Twenty percent a year lets the index run out; begin again before.
 				if d := m.run.Book().State().D; d < 1<<33 {
 					m = newModel(t, y.rate, y.q, m.pick)

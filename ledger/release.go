@@ -200,9 +200,7 @@ func (b *Book) dueNow() Command {
 // without any makes no posting.
 func (b *Book) nextRelease(until uint64) (uint64, bool) {
 	for at := b.state.Released; ; {
-		every := b.Policy(at).ReleaseEvery
-		at = (at/every + 1) * every
-		if at > until {
+		if at = b.releaseAfter(at); at > until {
 			return 0, false
 		}
 		if b.fallen(at) != 0 || b.payable(at) {
@@ -212,6 +210,26 @@ func (b *Book) nextRelease(until uint64) (uint64, bool) {
 			return 0, false
 		}
 	}
+}
+
+// releaseAfter is the first release tick after a time: a multiple of release_every by
+// the policy that holds at the tick itself.
+func (b *Book) releaseAfter(at uint64) uint64 {
+	next := uint64(math.MaxUint64)
+	for version := b.state.Policies; version > 0; version-- {
+		p, _ := b.policies.get(version)
+		from := max(at+1, p.Effective)
+		if version == 1 {
+			from = at + 1 // the first policy holds from the beginning
+		}
+		if tick := (from + p.ReleaseEvery - 1) / p.ReleaseEvery * p.ReleaseEvery; b.Policy(tick) == p {
+			next = min(next, tick)
+		}
+		if p.Effective <= at {
+			break // those before it are over
+		}
+	}
+	return next
 }
 
 // policiesUntil reports whether one policy holds from a time until another.
@@ -233,9 +251,8 @@ func (b *Book) payable(at uint64) bool {
 // those up to it had no effect, or they would have been due first. The one at the
 // very time of a tick is still to come.
 func (b *Book) skipReleases(c Command, at uint64) {
-	every := b.Policy(at).ReleaseEvery
 	if isDue(c) {
 		at = max(at, 1) - 1
 	}
-	b.state.Released = max(b.state.Released, at/every*every)
+	b.state.Released = max(b.state.Released, at)
 }

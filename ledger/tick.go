@@ -90,26 +90,26 @@ func (b *Book) raisePeak(day uint64) {
 	for keep > 0 && old[keep-1].Deployed <= b.state.Deployed {
 		keep--
 	}
-	if b.state.Deployed == 0 && keep == len(old) {
-		b.state.Peaks = old
+	if keep > 0 && old[keep-1].Day == day || b.state.Deployed == 0 && keep == len(old) {
+		b.state.Peaks = old[:keep:keep] // today was higher, or there is nothing to note
 		return
 	}
 	peaks := append(make([]Peak, 0, keep+1), old[:keep]...)
 	b.state.Peaks = append(peaks, Peak{Day: day, Deployed: b.state.Deployed})
 }
 
-// fallDue moves money from an account to disto, due now; a certificate in dispute
-// comes first.
+// fallDue moves money from an account to disto, due now. What the last dividend took
+// before it was due comes first, then a certificate in dispute.
 func (b *Book) fallDue(from string, a torq.JT, p *policy.Document) error {
-	toStake := min(a, b.owed())
+	ahead := min(a, max(0, -b.state.Due))
+	toStake := min(a-ahead, b.owed())
 	if err := b.move(from, accountAvailable, toStake); err != nil {
 		return err
 	}
 	if a -= toStake; a == 0 {
 		return nil
 	}
-	b.state.Due += a
-	if b.state.Eligible < p.MinMembers {
+	if b.state.Due += a; b.state.Due > 0 && b.state.Eligible < p.MinMembers {
 		b.state.Starved = true
 	}
 	if from == accountDisto {

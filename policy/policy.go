@@ -45,6 +45,9 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Detail }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 func failf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
 }

@@ -9,12 +9,16 @@ import (
 	"runtime"
 	"strings"
 
+	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/node"
 )
 
 type benchCmd struct {
 	Pipeline benchPipelineCmd `cmd:"" help:"A backlog of signed reports through digger, refinery, mint, log and vault."`
 	Verify   benchVerifyCmd   `cmd:"" help:"Derive whole certificates again from disk."`
+	Ledger   benchLedgerCmd   `cmd:"" help:"Durable transfers a second, or what millions of wallets cost."`
+	Market   benchMarketCmd   `cmd:"" help:"Signed claims and settlements a second, and a sweep of 2,500 payees."`
+	Sim      benchSimCmd      `cmd:"" help:"The simulator: the micro-model and a whole economy, beside the memory's bandwidth."`
 }
 
 // loadFlags describe the robots of a backlog.
@@ -86,19 +90,23 @@ func machine() map[string]any {
 	return m
 }
 
-type benchPipelineCmd struct{ loadFlags }
+type benchPipelineCmd struct {
+	loadFlags
+	Levels bool `help:"Also measure what the retention levels keep: packs are sealed with each certificate, then pruned."`
+}
 
 // Help is the long help with examples.
 func (benchPipelineCmd) Help() string {
 	return `The reports are signed beforehand (Falcon-512-padded and Ed25519) and wait in
-files, as after a day offline. Everything from the bus to the minted money is
+files, as after a day offline; a report is as long as an agent of that rating makes it. Everything from the bus to the minted money is
 durable. The limit is three SHA-256 blocks of a long message for each unit of
 ore, measured in the same run. The background check of the ingots outside the
 mint's random sample, which may take a day, is not part of the figure.
 
 Examples:
   robotorq bench pipeline
-  robotorq bench pipeline --watts 2000 --robots 8 --json`
+  robotorq bench pipeline --watts 2000 --robots 8 --json
+  robotorq bench pipeline --watts 5 --tokens 1 --robots 400 --certificates 8 --levels`
 }
 
 func (c *benchPipelineCmd) Run(ctx context.Context, std streams, g *global) error {
@@ -107,9 +115,19 @@ func (c *benchPipelineCmd) Run(ctx context.Context, std streams, g *global) erro
 		return err
 	}
 	defer remove()
-	f, err := c.pipeline(ctx, std, dir)
+	f, err := c.pipeline(ctx, std, dir, c.Levels)
 	if err != nil {
 		return err
+	}
+	books, err := booksIn(filepath.Join(dir, "reserve"))
+	if err != nil {
+		return err
+	}
+	var levels map[archive.Level]int64
+	if c.Levels {
+		if levels, err = node.BenchLevels(ctx, filepath.Join(dir, "reserve")); err != nil {
+			return err
+		}
 	}
 	block := (f.BlockBefore + f.BlockAfter) / 2 / 1024
 	r := benchResult{
@@ -120,10 +138,13 @@ func (c *benchPipelineCmd) Run(ctx context.Context, std streams, g *global) erro
 			"cpu_seconds": f.CPU.Seconds(), "wall_seconds": f.Wall.Seconds(),
 			"ore_per_cpu_second": float64(f.Ore) / f.CPU.Seconds(), "ore_per_second": float64(f.Ore) / f.Wall.Seconds(),
 			"cpu_seconds_per_certificate": f.CPU.Seconds() / float64(f.Certificates),
-			"bytes_per_certificate":       float64(f.BytesCertificate), "log_bytes_per_certificate": float64(f.LogBytes),
+			"books_bytes":                 float64(books), "bytes_per_certificate": float64(f.BytesCertificate), "log_bytes_per_certificate": float64(f.LogBytes),
 			"resident_bytes": float64(f.Resident),
 		},
 		Limit: map[string]float64{"sha256_block_ns": float64(block), "cpu_seconds": f.LimitCPU.Seconds()},
+	}
+	for level, bytes := range levels {
+		r.Figures["bytes_per_certificate_"+string(level)] = float64(bytes) / float64(f.Certificates)
 	}
 	if g.JSON {
 		return writeJSON(std.Out, r)
@@ -132,21 +153,40 @@ func (c *benchPipelineCmd) Run(ctx context.Context, std streams, g *global) erro
   ore            %s, of %s reports
   processor      %.2f s, %.3f s a certificate: %s ore a CPU-second
   wall           %.2f s: %s ore a second
-  disk           %s a certificate in packs, %s of log
+  disk           %s a certificate in packs, %s of log; %s of books in all
   memory         %s at the peak
   limit          %.2f CPU-s: three SHA-256 blocks of %d ns for each ore
   ratio          %.3f
 `, counted(f.Certificates), c.loadFlags, counted(f.Ore), counted(f.Reports), f.CPU.Seconds(), f.CPU.Seconds()/float64(f.Certificates),
 		counted(uint64(float64(f.Ore)/f.CPU.Seconds())), f.Wall.Seconds(), counted(uint64(float64(f.Ore)/f.Wall.Seconds())),
-		bytesOf(uint64(f.BytesCertificate)), bytesOf(uint64(f.LogBytes)), bytesOf(uint64(f.Resident)), f.LimitCPU.Seconds(), block, f.Ratio())
+		bytesOf(uint64(f.BytesCertificate)), bytesOf(uint64(f.LogBytes)), bytesOf(uint64(books)), bytesOf(uint64(f.Resident)), f.LimitCPU.Seconds(), block, f.Ratio())
+	for _, level := range []archive.Level{archive.LevelIngots, archive.LevelCertificates} {
+		if bytes, ok := levels[level]; ok {
+			fmt.Fprintf(std.Out, "  %-14s %s a certificate in packs\n", level, bytesOf(uint64(bytes)/f.Certificates))
+		}
+	}
 	return nil
 }
 
-func (c *loadFlags) pipeline(ctx context.Context, std streams, dir string) (node.PipelineFigures, error) {
+// booksIn is the size of the stations' books in a data directory.
+func booksIn(dir string) (sum int64, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.db"))
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			return 0, err
+		}
+		sum += info.Size()
+	}
+	return sum, err
+}
+
+func (c *loadFlags) pipeline(ctx context.Context, std streams, dir string, sealEach bool) (node.PipelineFigures, error) {
 	load, err := c.load(std, filepath.Join(dir, "reserve"))
 	if err != nil {
 		return node.PipelineFigures{}, err
 	}
+	load.SealEach = sealEach
 	return node.BenchPipeline(ctx, load)
 }
 
@@ -170,7 +210,7 @@ func (c *benchVerifyCmd) Run(ctx context.Context, std streams, g *global) error 
 			return err
 		}
 		defer remove()
-		if _, err := c.pipeline(ctx, std, dir); err != nil {
+		if _, err := c.pipeline(ctx, std, dir, false); err != nil {
 			return err
 		}
 		data = filepath.Join(dir, "reserve")

@@ -2,7 +2,7 @@
 
 // Package ledger_test crashes the vault in every way there is: its process killed, the
 // power gone, its server stopped. Afterwards every order that was acknowledged is there
-// once, and the books follow from their postings to the last row (spec/ledger.md §1).
+// once, and the books follow from their postings to the last row (the ledger specification, section 1).
 package ledger_test
 
 import (
@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,6 +69,8 @@ type world struct {
 	place   string
 	acked   map[string]ack // by the posting's key
 	last    []ack
+	waiting map[string]seal.Envelope // sent and not answered, by the order's key
+	resent  int                      // of them, posted when sent again; the others were posted before
 }
 
 // ack is what a client was told of an order.
@@ -81,7 +85,7 @@ func newWorld(t *testing.T, place string, o store.Options) *world {
 	began := uint64(time.Now().UnixMilli())
 	reserve, err := bench.NewReserve(began, 0)
 	must(t, err)
-	w := &world{t: t, reserve: reserve, place: place, acked: map[string]ack{}}
+	w := &world{t: t, reserve: reserve, place: place, acked: map[string]ack{}, waiting: map[string]seal.Envelope{}}
 	db := w.open(o)
 	must(t, reserve.Books(t.Context(), db, members, began, true))
 	must(t, db.Close())
@@ -107,27 +111,63 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// traffic lets the clients order until told to stop. Each order has an id of its own, in
-// every round. told is called for every acknowledgement; failed decides what to do about
-// an error: true goes on with another order.
-func traffic(ctx context.Context, reserve *bench.Reserve, station *vault.Station, clock *fastClock, round uint64, told func(ack), failed func(error) bool) {
+// crowd is the clients and what they do about what happens to them.
+type crowd struct {
+	reserve *bench.Reserve
+	station *vault.Station
+	clock   *fastClock
+	round   uint64
+
+	sending func(seal.Envelope) // before each order is sent; may be nil
+	told    func(ack)           // of each acknowledgement
+	refused func(seal.Envelope) // of each order that the books refuse; may be nil
+	failed  func(error) bool    // of any other error: true goes on with another order
+}
+
+// orders lets the clients order until told to stop. Each order has an id of its own, in
+// every round.
+func (c *crowd) orders(ctx context.Context) {
 	var wg sync.WaitGroup
-	for c := range clients {
+	for client := range clients {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(round, uint64(c)))
+			random := rand.New(rand.NewPCG(c.round, uint64(client)))
 			for n := uint64(1); ctx.Err() == nil; n++ {
-				id := round<<40 | n<<8 | uint64(c)
-				env := reserve.Send(random.IntN(members), id, clock.ms(), func() int { return random.IntN(members) }, 1+random.IntN(3))
-				a, err := order(ctx, station, env, random.IntN(64) == 0)
-				if err == nil {
-					told(a)
-				} else if ledger.CodeOf(err) == "" && !failed(err) {
+				env := c.next(random, c.round<<40|n<<8|uint64(client))
+				if c.sending != nil {
+					c.sending(env)
+				}
+				a, err := order(ctx, c.station, env, random.IntN(64) == 0)
+				switch {
+				case err == nil:
+					c.told(a)
+				case ledger.CodeOf(err) == "" && !c.failed(err):
 					return
+				case ledger.CodeOf(err) != "" && c.refused != nil:
+					c.refused(env)
 				}
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// next is mostly transfers, and now and then savings, a notice or a bond.
+func (c *crowd) next(random *rand.Rand, id uint64) seal.Envelope {
+	env := c.reserve.Send(random.IntN(members), id, c.clock.ms(), func() int { return random.IntN(members) }, 1+random.IntN(3))
+	if random.IntN(4) > 0 {
+		return env
+	}
+	o, err := ledger.OrderFrom(env)
+	if err != nil {
+		panic(err) // it was just made
+	}
+	o.Operations = []ledger.Operation{[]ledger.Operation{
+		{Kind: ledger.OpSave, Amount: 1 + random.Uint64N(1000)},
+		{Kind: ledger.OpLeave, Amount: 1 + random.Uint64N(500)},
+		{Kind: ledger.OpBond, Amount: 1, Hash: merkle.Hash{byte(id)}},
+	}[random.IntN(3)]}
+	env.Payload = o.Encode()
+	return env
 }
 
 func order(ctx context.Context, station *vault.Station, env seal.Envelope, receipt bool) (ack, error) {
@@ -156,6 +196,7 @@ func (w *world) remember(a ack) {
 		w.t.Errorf("%s was acknowledged as posting %d and as %d", o.Key(), before.posting.Seq, a.posting.Seq)
 	}
 	w.acked[o.Key()] = a
+	delete(w.waiting, o.Key())
 	w.last = append(w.last, a)
 }
 
@@ -167,7 +208,40 @@ func (w *world) check(o store.Options) {
 	must(w.t, db.Check(w.t.Context()))
 	must(w.t, db.View(w.t.Context(), func(ctx context.Context, tx *sql.Tx) error { return w.audit(ctx, tx) }))
 	w.repeat(db)
+	if w.resend(db) > 0 {
+		must(w.t, db.View(w.t.Context(), func(ctx context.Context, tx *sql.Tx) error { return w.audit(ctx, tx) }))
+	}
 	w.last = nil
+}
+
+// resend sends again whatever got no answer: it is posted once, then or now.
+func (w *world) resend(db *store.DB) int {
+	w.t.Helper()
+	_, clock := w.at(db)
+	station, err := w.reserve.Open(w.t.Context(), db, standing(clock))
+	must(w.t, err)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- station.Run(ctx) }()
+	n := len(w.waiting)
+	for _, env := range w.waiting {
+		c, err := ledger.NewSubmit(env)
+		must(w.t, err)
+		done, err := station.Post(ctx, c)
+		switch {
+		case err == nil:
+			w.remember(ack{env: env, posting: done.Posting})
+			if !done.Repeated {
+				w.resent++
+			}
+		case ledger.CodeOf(err) == "":
+			w.t.Errorf("%s sent again: %v", c.Key(), err)
+		}
+	}
+	clear(w.waiting)
+	cancel()
+	must(w.t, <-ended)
+	return n
 }
 
 // audit runs every posting again and compares what follows with what is stored, and what
@@ -182,9 +256,7 @@ func (w *world) audit(ctx context.Context, tx *sql.Tx) error {
 		if err := auditor.Feed(p); err != nil {
 			return err
 		}
-		if p.Kind == ledger.KindOrder {
-			lines += len(p.Entries)
-		}
+		lines += movements(p)
 		a, ok := w.acked[p.Key]
 		if !ok {
 			continue
@@ -198,13 +270,27 @@ func (w *world) audit(ctx context.Context, tx *sql.Tx) error {
 		return fmt.Errorf("%d of %d acknowledged orders are posted", found, len(w.acked))
 	}
 	var entries int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_entry").Scan(&entries); err != nil || entries != lines {
-		return fmt.Errorf("%d movements are stored, the postings of orders have %d: %w", entries, lines, err)
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_entry").Scan(&entries); err != nil {
+		return err
+	} else if entries != lines {
+		return fmt.Errorf("%d movements are stored, the postings have %d", entries, lines)
 	}
-	return errors.Join(w.rows(ctx, tx, auditor.Book()), w.receipts(ctx, tx))
+	return errors.Join(sameRows(ctx, tx, auditor.Book()), w.receipts(ctx, tx))
 }
 
-func (w *world) rows(ctx context.Context, tx *sql.Tx, book *ledger.Book) error {
+// movements are a posting's entries on accounts that belong to somebody.
+func movements(p ledger.Posting) (n int) {
+	for _, e := range p.Entries {
+		class, _, personal := strings.Cut(e.Account, ":") // "savings" alone is a control total
+		if personal && slices.Contains([]string{"member", "org", "savings", "leaving"}, class) {
+			n++
+		}
+	}
+	return n
+}
+
+// sameRows compares the stored rows with those of books.
+func sameRows(ctx context.Context, tx *sql.Tx, book *ledger.Book) error {
 	stored := map[string][]byte{}
 	for row, err := range vault.Rows(ctx, tx) {
 		if err != nil {

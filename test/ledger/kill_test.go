@@ -27,8 +27,9 @@ import (
 // childEnv holds "place round origin keyfile" of a child process.
 const childEnv = "ROBOTORQ_LEDGER_CHILD"
 
-// child is a vault under load that writes "<payload> <seq> <hash> <receipt>" for every
-// acknowledgement, until it is killed.
+// child is a vault under load that writes "sent <payload>" of every order before it is
+// sent, and then "refused <payload>" or "<payload> <seq> <hash> <receipt>", until it is
+// killed.
 func child() int {
 	fields := strings.Fields(os.Getenv(childEnv))
 	if err := serve(fields[0], fields[1], fields[2], fields[3]); err != nil {
@@ -64,13 +65,21 @@ func serve(place, round, origin, keys string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- station.Run(context.Background()) }()
 	var mu sync.Mutex
-	told := func(a ack) {
-		line := fmt.Appendf(nil, "%x %d %s %x\n", a.env.Payload, a.posting.Seq, a.posting.Hash, a.receipt)
+	write := func(line []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		os.Stdout.Write(line)
 	}
-	traffic(context.Background(), reserve, station, clock, number, told, func(error) bool { return false })
+	c := crowd{
+		reserve: reserve, station: station, clock: clock, round: number,
+		sending: func(env seal.Envelope) { write(fmt.Appendf(nil, "sent %x\n", env.Payload)) },
+		told: func(a ack) {
+			write(fmt.Appendf(nil, "%x %d %s %x\n", a.env.Payload, a.posting.Seq, a.posting.Hash, a.receipt))
+		},
+		refused: func(env seal.Envelope) { write(fmt.Appendf(nil, "refused %x\n", env.Payload)) },
+		failed:  func(error) bool { return false },
+	}
+	c.orders(context.Background())
 	return <-ended
 }
 
@@ -86,7 +95,7 @@ func TestAVaultThatIsKilledKeepsEveryAcknowledgedOrderOnce(t *testing.T) {
 			total += w.kill(round+1, keys, after)
 			w.check(store.Options{})
 		}
-		t.Logf("%d orders acknowledged", total)
+		t.Logf("%d orders acknowledged; %d that got no answer were posted when they were sent again", total, w.resent)
 		if total == 0 {
 			t.Error("no order was ever acknowledged")
 		}
@@ -117,6 +126,11 @@ func (w *world) kill(round int, keys string, after time.Duration) int {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
+		word, payload, _ := strings.Cut(lines.Text(), " ")
+		if word == "sent" || word == "refused" {
+			w.note(payload, word == "sent")
+			continue
+		}
 		a, whole := parse(lines.Text())
 		if !whole {
 			break // the kill came between two of its bytes
@@ -128,6 +142,24 @@ func (w *world) kill(round int, keys string, after time.Duration) int {
 	}
 	c.Wait()
 	return n
+}
+
+// note remembers that an order was sent, or forgets one that was refused; what a kill cut
+// off is no order.
+func (w *world) note(payload string, sent bool) {
+	raw, err := hex.DecodeString(payload)
+	if err != nil {
+		return
+	}
+	env := seal.Envelope{PayloadType: ledger.TypeOrder, Payload: raw}
+	o, err := ledger.OrderFrom(env)
+	switch {
+	case err != nil:
+	case sent:
+		w.waiting[o.Key()] = env
+	default:
+		delete(w.waiting, o.Key())
+	}
 }
 
 func parse(line string) (a ack, whole bool) {

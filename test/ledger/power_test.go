@@ -91,10 +91,11 @@ func (w *world) powerCut(layer *powerfail.Layer, round uint64, after time.Durati
 		}
 		return false
 	}
-	traffic1 := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
-		defer close(traffic1)
-		traffic(context.Background(), w.reserve, station, clock, round, told, failed)
+		defer close(over)
+		c := crowd{reserve: w.reserve, station: station, clock: clock, round: round, told: told, failed: failed}
+		c.orders(context.Background())
 	}()
 	select {
 	case <-first:
@@ -104,7 +105,7 @@ func (w *world) powerCut(layer *powerfail.Layer, round uint64, after time.Durati
 	time.Sleep(after)
 	disk := w.t.TempDir()
 	must(w.t, layer.Fail(disk, newRandom(seed)))
-	<-traffic1
+	<-over
 	if err := <-ended; err == nil {
 		w.t.Error("the vault did not notice")
 	}
