@@ -41,6 +41,7 @@ type Index struct {
 	charters   []uint64
 	contracts  map[string]uint64   // by contract id
 	enrolments map[string][]uint64 // by robot id
+	words      words
 }
 
 // counted is an entry with a running total.
@@ -107,6 +108,7 @@ func (x *Index) enter(e Entry) error {
 		return nil
 	case proof.TypeRun, proof.TypePour, proof.TypeContract, proof.TypeEnrolment:
 	default:
+		x.words.enter(e)
 		return nil
 	}
 	env, err := x.packs.Envelope(ClassOf(e.PayloadType), e.Digest)

@@ -187,3 +187,21 @@ func parseCheckpoint(signed []byte) (checkpoint.Checkpoint, error) {
 	}
 	return c, nil
 }
+
+// Integrated is how many entries the log's writer has integrated, published or not,
+// and their root; zero and the root of the empty tree where nothing was written yet.
+// The root is not checked.
+func (l *Log) Integrated() (uint64, merkle.Hash, error) {
+	s, err := readTreeState(l.files)
+	if isNotExist(err) {
+		return 0, merkle.EmptyRoot(), nil
+	}
+	if err != nil {
+		return 0, merkle.Hash{}, err
+	}
+	if s.Size == 0 {
+		return 0, merkle.EmptyRoot(), nil
+	}
+	root, err := merkle.HashOf(s.Root)
+	return s.Size, root, err
+}

@@ -57,6 +57,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, if there is one.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode is the stable code, for programs.
+func (e *Error) ErrorCode() string { return e.Code }
+
 // IsCode tells whether err is, or wraps, an *Error with this code.
 func IsCode(err error, code string) bool {
 	var e *Error

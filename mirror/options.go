@@ -30,6 +30,10 @@ type Options struct {
 	// witness.Policy.Check.
 	Accept func(signed []byte) error
 
+	// Seen is a signed checkpoint that the caller keeps: the log must continue it,
+	// as if this directory had seen it. Nil: none.
+	Seen []byte
+
 	HTTP     *http.Client
 	Clock    Clock
 	Parallel int           // requests at a time; 4

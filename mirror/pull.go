@@ -119,6 +119,15 @@ func (p *pull) begin() error {
 	} else if ok && (p.seen == nil || h.Size > p.seen.Size) {
 		p.seen = &h
 	}
+	if p.options.Seen != nil {
+		c, err := checkpoint.Parse(checkpoint.NoteText(p.options.Seen))
+		if err != nil {
+			return &Error{Code: CodeOptions, Detail: "the checkpoint that the log must continue cannot be read", Err: err}
+		}
+		if p.seen == nil || c.Size > p.seen.Size {
+			p.seen = &head{c, p.options.Seen}
+		}
+	}
 	return p.dir.clean()
 }
 

@@ -29,12 +29,17 @@ func examples() map[string]encoder {
 			Work: 3600, Stake: 1800, VaultPart: 900, Release: proof.Release{Name: "uniform", Parameter: 1}, DateToMarket: 2, Funded: 3, Deadline: 4},
 		"closing":      proof.Closing{Contract: "o#1", Closed: 5, Reason: "cancelled"},
 		"bond":         proof.Bond{Origin: "o", Serial: 1, Face: 2, Root: h, KeyHash: h, Issued: 3},
+		"bonding":      proof.Bonding{Origin: "o", Posting: 1, Serial: 2, Face: 3, KeyHash: h, Certificates: []proof.Serials{{First: 4, Last: 5}, {First: 7, Last: 7}}, Issued: 8},
 		"redemption":   proof.Redemption{Origin: "o", Serial: 1, Payee: "member:a", Expires: 3},
 		"reissue":      proof.Reissue{Origin: "o", Serial: 1, KeyHash: h, Expires: 3},
 		"receipt":      proof.Receipt{Origin: "o", Order: [16]byte{9}, Seq: 1, Posting: h, Issued: 3},
 		"solvency":     proof.Solvency{Origin: "o", Seq: 1, Root: h, Sum: 2, Wallets: 3, Issued: 4},
 		"distribution": proof.Distribution{Origin: "o", Seq: 1, Posting: h, Kind: proof.KindMint, Subject: 1, Amount: 2, Members: 3, Issued: 4},
-		"head":         proof.Head{Origin: "o", Seq: 1, Posting: h, Issued: 4},
+		"proposal": proof.Proposal{Origin: "o", ID: [16]byte{9}, Enterprise: "e", Owner: "w", Robots: []string{"a", "b"}, Digger: "d", Refinery: "r",
+			Work: 3600, Stake: 1800, VaultPart: 900, Release: proof.Release{Name: "uniform", Parameter: 1}, DateToMarket: 2, Created: 3, Deadline: 4},
+		"instruction": proof.Instruction{Contract: "o#1", Proposal: h, Action: proof.ActionAward, Reason: "good", Issued: 4},
+		"recall":      proof.Recall{Origin: "o", Serial: 1, Certificate: h, Evidence: h, Reason: "an ingot does not derive", Issued: 4},
+		"head":        proof.Head{Origin: "o", Seq: 1, Posting: h, Issued: 4},
 	}
 }
 
@@ -67,6 +72,14 @@ func decodeAny(kind string, b []byte) (encoder, error) {
 		return proof.DecodeReceipt(b)
 	case "solvency":
 		return proof.DecodeSolvency(b)
+	case "bonding":
+		return proof.DecodeBonding(b)
+	case "proposal":
+		return proof.DecodeProposal(b)
+	case "instruction":
+		return proof.DecodeInstruction(b)
+	case "recall":
+		return proof.DecodeRecall(b)
 	case "distribution":
 		return proof.DecodeDistribution(b)
 	}
@@ -105,6 +118,7 @@ func FuzzPayloads(f *testing.F) {
 	kinds := []string{
 		"report", "batch", "ingot", "pour", "certificate", "run", "contract", "closing",
 		"bond", "redemption", "reissue", "receipt", "solvency", "distribution", "head",
+		"proposal", "instruction", "recall", "bonding",
 	}
 	all := examples()
 	for i, kind := range kinds {

@@ -3,6 +3,8 @@ package witness
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +114,7 @@ func (c *Client) Ask(ctx context.Context, w Witness, at checkpoint.Checkpoint, s
 		}
 		c.remember(key, e.Size)
 		if e.Size > at.Size {
-			return nil, &Error{Code: CodeBehind, Witness: w.Name, Size: e.Size,
+			return nil, &Error{Code: CodeBehind, Witness: w.Name, Size: e.Size, Kept: c.latest(ctx, w, at.Origin), Offered: signed,
 				Detail: fmt.Sprintf("it has cosigned %d entries of %q, this checkpoint covers %d: the log shrank, or ours is old", e.Size, at.Origin, at.Size)}
 		}
 		old = e.Size
@@ -158,8 +160,42 @@ func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, stop
 }
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 64 << 10
+// What is read of an answer, and what is shown of a refusal: the two checkpoints
+// of a conflict are.
+const (
+	maxAnswer = 64 << 10
+	maxSaid   = 8 << 10
+)
+
+// latest asks a witness for the checkpoint that it has cosigned last, as
+// [Server.Handler] serves it; nil when it does not tell.
+func (c *Client) latest(ctx context.Context, w Witness, origin string) []byte {
+	sum := sha256.Sum256([]byte(origin))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(w.URL, "/")+"/"+hex.EncodeToString(sum[:])+"/checkpoint", nil)
+	if err != nil {
+		return nil
+	}
+	resp, err := c.http().Do(req)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	if _, err := checkpoint.Cosignatures(body, w.v); err != nil {
+		return nil
+	}
+	return body
+}
+
+func (c *Client) http() *http.Client {
+	if c.HTTP != nil {
+		return c.HTTP
+	}
+	return http.DefaultClient
+}
 
 func (c *Client) post(ctx context.Context, w Witness, r Request) ([]byte, error) {
 	fail := func(code string, size uint64, err error, format string, args ...any) error {
@@ -171,11 +207,7 @@ func (c *Client) post(ctx context.Context, w Witness, r Request) ([]byte, error)
 		return nil, fail(CodeReach, 0, err, "its address %q", w.URL)
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
+	resp, err := c.http().Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -187,7 +219,7 @@ func (c *Client) post(ctx context.Context, w Witness, r Request) ([]byte, error)
 	if err != nil || len(body) > maxAnswer {
 		return nil, fail(CodeReach, 0, err, "its answer broke off or is over %d bytes", maxAnswer)
 	}
-	said := strings.TrimSpace(string(body[:min(len(body), 300)]))
+	said := strings.TrimSpace(string(body[:min(len(body), maxSaid)]))
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return body, nil

@@ -26,10 +26,14 @@ type Error struct {
 	Witness string // name, "" when this process is the witness
 	Size    uint64
 	Detail  string
-	Err     error
+	// Kept and Offered are the two signed checkpoints of a log that forked or
+	// shrank, where both are at hand.
+	Kept, Offered []byte
+	Err           error
 }
 
-// Error implements error.
+// Error implements error. For a log that forked or shrank it contains both
+// checkpoints.
 func (e *Error) Error() string {
 	s := "witness: "
 	if e.Witness != "" {
@@ -39,11 +43,17 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
+	if e.Kept != nil && e.Offered != nil {
+		s += fmt.Sprintf("\n\nThe checkpoint that was cosigned:\n\n%s\nThe checkpoint that is offered now:\n\n%s", e.Kept, e.Offered)
+	}
 	return s
 }
 
 // Unwrap returns the cause, if there is one.
 func (e *Error) Unwrap() error { return e.Err }
+
+// ErrorCode is the stable code, for programs.
+func (e *Error) ErrorCode() string { return e.Code }
 
 // IsCode tells whether err is, or wraps anywhere, an *Error with this code.
 func IsCode(err error, code string) bool {

@@ -169,7 +169,7 @@ func (s *Server) Add(ctx context.Context, r Request) (line string, err error) {
 		}
 		seconds = max(uint64(max(s.clock.Now().Unix(), 0)), before.seconds)
 		if refused = check(before, opened, r); refused != nil {
-			return s.keepConflict(ctx, tx, refused, before, r, seconds)
+			return s.keepConflict(ctx, tx, conflictOf(before, opened, refused), refused, before, r, seconds)
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO witness_log (origin, size, root, signed, seconds) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, signed = excluded.signed, seconds = excluded.seconds`,
@@ -191,11 +191,11 @@ func check(before held, offered checkpoint.Checkpoint, r Request) *Error {
 	case r.Old != before.Size:
 		return &Error{Code: CodeSize, Size: before.Size, Detail: fmt.Sprintf("the book is at size %d, not %d", before.Size, r.Old)}
 	case offered.Size == before.Size && offered.Root != before.Root:
-		return &Error{Code: CodeForked, Size: before.Size,
+		return &Error{Code: CodeForked, Size: before.Size, Kept: before.signed, Offered: r.Signed,
 			Detail: fmt.Sprintf("log %q forked: at size %d its root was %s, now it is %s", offered.Origin, before.Size, before.Root, offered.Root)}
 	}
 	if err := checkpoint.VerifyConsistency(before.Checkpoint, offered, r.Proof); err != nil {
-		return &Error{Code: CodeProof, Size: before.Size, Detail: "the consistency proof does not verify", Err: err}
+		return &Error{Code: CodeProof, Size: before.Size, Kept: before.signed, Offered: r.Signed, Detail: "the consistency proof does not verify", Err: err}
 	}
 	return nil
 }
@@ -203,28 +203,53 @@ func check(before held, offered checkpoint.Checkpoint, r Request) *Error {
 // conflictsKept bounds the evidence of a log: the first ones of each kind.
 const conflictsKept = 100
 
+// Kinds of [Conflict].
+const (
+	KindForked   = "forked"   // both checkpoints are of one size: a proof in itself
+	KindUnproven = "unproven" // the request's proof did not lead from one to the other
+	KindShrank   = "shrank"   // the checkpoint is smaller than the one that was cosigned
+)
+
+// conflictOf tells which kind of conflict a refusal is, "" for none.
+func conflictOf(before held, offered checkpoint.Checkpoint, refused *Error) string {
+	switch {
+	case refused.Code == CodeForked:
+		return KindForked
+	case refused.Code == CodeProof:
+		return KindUnproven
+	case offered.Size < before.Size:
+		return KindShrank
+	}
+	return ""
+}
+
 // keepConflict writes down what the log's keys signed and its history does not
 // lead to. It returns nil, so that the transaction is committed.
-func (s *Server) keepConflict(ctx context.Context, tx *sql.Tx, refused *Error, before held, r Request, seconds uint64) error {
-	kind := map[string]string{CodeForked: "forked", CodeProof: "unproven"}[refused.Code]
+func (s *Server) keepConflict(ctx context.Context, tx *sql.Tx, kind string, refused *Error, before held, r Request, seconds uint64) error {
 	if kind == "" {
 		return nil
 	}
-	s.warn.WarnContext(ctx, "a log's checkpoint does not continue what was cosigned", "log", before.Origin, "kind", kind, "kept_size", before.Size, "reason", refused.Error())
-	_, err := tx.ExecContext(ctx, `INSERT INTO witness_conflict (origin, kind, kept, offered, body, seconds)
+	done, err := tx.ExecContext(ctx, `INSERT INTO witness_conflict (origin, kind, kept, offered, body, seconds)
 		SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM witness_conflict WHERE origin = ? AND kind = ?) < ?
 		ON CONFLICT DO NOTHING`,
 		before.Origin, kind, before.signed, r.Signed, r.Marshal(), seconds, before.Origin, kind, conflictsKept)
-	return err
+	if err != nil {
+		return err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return err // it was told before
+	}
+	s.warn.WarnContext(ctx, "a log's checkpoint does not continue what was cosigned", "log", before.Origin, "kind", kind,
+		"kept_size", before.Size, "reason", refused.Detail, "kept", string(before.signed), "offered", string(r.Signed))
+	return nil
 }
 
 // Conflict is a checkpoint that the log signed and that does not continue the one
 // that was cosigned before it.
 type Conflict struct {
 	Origin string
-	// Kind is "forked" when both checkpoints are of one size, which is a proof in
-	// itself, and "unproven" when the request's proof did not lead from one to
-	// the other, which may be the sender's fault alone.
+	// Kind is [KindForked], which is a proof in itself, or [KindUnproven] or
+	// [KindShrank], which may be the sender's fault alone.
 	Kind    string
 	Kept    []byte // signed note
 	Offered []byte // signed note
@@ -232,10 +257,30 @@ type Conflict struct {
 	Seconds uint64 // POSIX
 }
 
+// Error is the conflict as it is shown to people, with both checkpoints.
+func (c Conflict) Error() string {
+	code := map[string]string{KindForked: CodeForked, KindUnproven: CodeProof, KindShrank: CodeBehind}[c.Kind]
+	e := Error{Code: code, Kept: c.Kept, Offered: c.Offered, Detail: map[string]string{
+		KindForked: "the log has signed two trees of one size", KindUnproven: "the log has signed a checkpoint that was not shown to continue the one before",
+		KindShrank: "a smaller checkpoint of the log was offered than the one before"}[c.Kind]}
+	return e.Error()
+}
+
 // Conflicts returns the evidence against a log, oldest first.
-func (s *Server) Conflicts(ctx context.Context, origin string) (out []Conflict, err error) {
-	err = s.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT origin, kind, kept, offered, body, seconds FROM witness_conflict WHERE origin = ? ORDER BY number`, origin)
+func (s *Server) Conflicts(ctx context.Context, origin string) ([]Conflict, error) {
+	return Conflicts(ctx, s.db, origin)
+}
+
+// Book is a witness's book, open for reading or for writing.
+type Book interface {
+	View(ctx context.Context, fn func(ctx context.Context, tx *sql.Tx) error) error
+}
+
+// Conflicts reads the evidence against a log, or against all of them ("" as
+// origin), from a witness's book, oldest first.
+func Conflicts(ctx context.Context, book Book, origin string) (out []Conflict, err error) {
+	err = book.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT origin, kind, kept, offered, body, seconds FROM witness_conflict WHERE ? IN ('', origin) ORDER BY number`, origin)
 		if err != nil {
 			return err
 		}

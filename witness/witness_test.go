@@ -269,12 +269,17 @@ func TestAWitnessRefusesWhatTheProtocolRefuses(t *testing.T) {
 	must(t, err)
 	conflicts, err := b.Conflicts(t.Context(), origin)
 	must(t, err)
-	if len(conflicts) != 4 || conflicts[0].Kind != "forked" || conflicts[1].Kind != "unproven" {
+	if len(conflicts) != 5 || conflicts[0].Kind != witness.KindShrank || conflicts[1].Kind != witness.KindForked || conflicts[2].Kind != witness.KindUnproven {
 		t.Errorf("%d conflicts", len(conflicts))
 	}
-	kept, err := checkpoint.Open(conflicts[0].Kept, origin, h.verifiers()...)
+	for _, c := range conflicts {
+		if said := c.Error(); !strings.Contains(said, string(c.Kept)) || !strings.Contains(said, string(c.Offered)) {
+			t.Errorf("a conflict without its checkpoints: %s", said)
+		}
+	}
+	kept, err := checkpoint.Open(conflicts[1].Kept, origin, h.verifiers()...)
 	must(t, err)
-	offered, err := checkpoint.Open(conflicts[0].Offered, origin, h.verifiers()...)
+	offered, err := checkpoint.Open(conflicts[1].Offered, origin, h.verifiers()...)
 	must(t, err)
 	if kept.Size != offered.Size || kept.Root == offered.Root {
 		t.Error("the evidence proves nothing")
@@ -465,6 +470,9 @@ func TestALogAsksKOfNWitnesses(t *testing.T) {
 	shrunk := &witness.Client{Clock: at(0)}
 	_, err = shrunk.Collect(t.Context(), h.signed(12), h.proofs(12), two)
 	expect(t, "a log that shrank", err, witness.CodeBehind)
+	if said := err.Error(); !strings.Contains(said, origin+"\n12\n") || !strings.Contains(said, "The checkpoint that was cosigned") {
+		t.Errorf("without both checkpoints: %s", said)
+	}
 	fork := newHistory(t).add(40, "b")
 	_, err = shrunk.Collect(t.Context(), fork.signed(26), fork.proofs(26), two)
 	expect(t, "a log that forked", err, witness.CodeForked)

@@ -15,12 +15,17 @@ import (
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
+	bearer "robotorq.org/reserve/wallet"
 )
 
 type verifyCmd struct {
-	Path    string   `arg:"" name:"file|dir" help:"A certificate's bundle, an ore proof, a data directory or a mirror of one; - for standard input."`
-	Root    []string `sep:"none" placeholder:"HEX" help:"Pin the charter to this root key (64 hex digits, repeatable)."`
-	Profile string   `hidden:""`
+	Path          string   `arg:"" name:"file|dir" help:"A certificate's bundle, an ore proof, a bond, a data directory or a mirror of one, or the address of a reserve or mirror; - for standard input."`
+	Root          []string `sep:"none" placeholder:"HEX" help:"Pin the charter to this root key (64 hex digits, repeatable)."`
+	WitnessPolicy string   `type:"existingfile" placeholder:"FILE" help:"Demand the quorum of this C2SP tlog-policy file on the checkpoint."`
+	Kept          string   `placeholder:"FILE" help:"Keep the last checkpoint of an address here, and demand that its log continues it."`
+	Profile       string   `hidden:""`
+
+	demands demands
 }
 
 // Help is the long help with examples.
@@ -34,6 +39,7 @@ when it could not be checked.
 
 Examples:
   robotorq verify /var/lib/robotorq
+  robotorq verify https://reserve.example --kept reserve.checkpoint
   robotorq verify certificate-1.json --root 3f6c…
   robotorq verify ore.json --json`
 }
@@ -44,12 +50,14 @@ const unpinned = "no --root was given, so the charter's root is taken as it was 
 // verified is the answer of `verify`.
 type verified struct {
 	OK        bool                      `json:"ok"`
-	Kind      string                    `json:"kind"` // directory, certificate, ore or reserve (at an address)
+	Kind      string                    `json:"kind"` // directory, certificate, ore, bond or reserve (at an address)
 	Origin    string                    `json:"origin,omitempty"`
 	Pinned    bool                      `json:"pinned"`
 	Roots     []rootPin                 `json:"roots"`
 	Live      bool                      `json:"live,omitempty"` // a reserve is writing it
 	Directory *archive.Summary          `json:"directory,omitempty"`
+	Files     []archive.Coverage        `json:"files,omitempty"` // of a data directory: what is checked by what
+	Bond      *bearer.BondSummary       `json:"bond,omitempty"`
 	Artefact  *proof.CertificateSummary `json:"artefact,omitempty"`
 	Fault     *faultJSON                `json:"fault,omitempty"`
 	Warnings  []string                  `json:"warnings"`
@@ -82,6 +90,14 @@ func (c *verifyCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	if c.Kept != "" && !isURL(c.Path) {
+		return &exitError{exitUsage, errors.New("--kept goes with an address: a directory keeps its own checkpoint")}
+	}
+	demands, err := readDemands(c.WitnessPolicy)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	c.demands = demands
 	answer, err := c.check(ctx, std, g, roots)
 	f := proof.AsFault(err)
 	if f == nil && mirrorFault(err) {
@@ -115,7 +131,7 @@ func (c *verifyCmd) Run(ctx context.Context, std streams, g *global) error {
 // it could not be checked.
 func (c *verifyCmd) check(ctx context.Context, std streams, g *global, roots []merkle.Hash) (verified, error) {
 	answer := verified{Roots: []rootPin{}, Warnings: []string{}}
-	if strings.HasPrefix(c.Path, "http://") || strings.HasPrefix(c.Path, "https://") {
+	if isURL(c.Path) {
 		return answer, c.checkURL(ctx, std, g, roots, &answer)
 	}
 	if c.Path != "-" {
@@ -135,16 +151,19 @@ func (c *verifyCmd) check(ctx context.Context, std streams, g *global, roots []m
 	if err != nil {
 		return answer, err
 	}
-	return answer, checkFile(data, proof.VerifyOptions{Profile: profile, Roots: roots}, &answer)
+	return answer, c.demands.checkFile(data, proof.VerifyOptions{Profile: profile, Roots: roots}, &answer)
 }
 
-func checkFile(data []byte, opts proof.VerifyOptions, answer *verified) error {
+func (d demands) checkFile(data []byte, opts proof.VerifyOptions, answer *verified) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
 		return &proof.Fault{Artefact: "file", Rule: "form", Detail: "not a JSON document: " + err.Error()}
 	}
 	if _, dsse := members["payloadType"]; dsse {
 		return errors.New("a single signed artefact says nothing by itself: verify the bundle (`robotorq proof export`) or the directory that it belongs to")
+	}
+	if _, bond := members["robotorq_bond"]; bond {
+		return d.checkBond(data, opts, answer)
 	}
 	if _, ore := members["unit"]; ore {
 		answer.Kind = "ore"
@@ -153,6 +172,9 @@ func checkFile(data []byte, opts proof.VerifyOptions, answer *verified) error {
 			return &proof.Fault{Artefact: "ore proof", Rule: "form", Detail: err.Error()}
 		}
 		sum, err := p.Verify(opts)
+		if err == nil {
+			err = d.met([]byte(p.Log.Checkpoint))
+		}
 		return answer.proven(sum, p.Charters, err)
 	}
 	answer.Kind = "certificate"
@@ -161,7 +183,31 @@ func checkFile(data []byte, opts proof.VerifyOptions, answer *verified) error {
 		return &proof.Fault{Artefact: "certificate bundle", Rule: "form", Detail: err.Error()}
 	}
 	sum, err := b.Verify(opts)
+	if err == nil {
+		err = d.met([]byte(b.Log.Checkpoint))
+	}
 	return answer.proven(sum, b.Charters, err)
+}
+
+// checkBond checks a bearer bond's file.
+func (d demands) checkBond(data []byte, opts proof.VerifyOptions, answer *verified) error {
+	answer.Kind = "bond"
+	f, err := bearer.DecodeBondFile(data)
+	if err != nil {
+		return &proof.Fault{Artefact: "bond file", Rule: "form", Detail: err.Error()}
+	}
+	sum, err := bearer.CheckBond(f, bearer.CheckOptions{Roots: opts.Roots, Profile: opts.Profile})
+	for _, v := range f.Bonds {
+		if err == nil {
+			err = d.met([]byte(v.Log.Checkpoint))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	answer.Bond, answer.Origin, answer.Pinned = &sum, sum.Origin, sum.Pinned
+	answer.Roots, err = rootPins(f.Charters)
+	return err
 }
 
 func (v *verified) proven(sum proof.CertificateSummary, charters []seal.Envelope, err error) error {
@@ -190,6 +236,18 @@ func (c *verifyCmd) checkDir(ctx context.Context, std streams, g *global, roots 
 	if r.origin != "" && r.origin != sum.Origin {
 		return &proof.Fault{Artefact: "reserve.json", Rule: "origin", Detail: fmt.Sprintf("says %s, the log and the charter are those of %s", r.origin, sum.Origin)}
 	}
+	signed, err := archive.OpenLog(os.DirFS(r.path("log"))).Checkpoint()
+	if err == nil {
+		err = c.demands.met(signed)
+	}
+	if err != nil {
+		return err
+	}
+	if r.origin != "" { // a mirror has log and packs, and nothing else
+		if answer.Files, err = archive.Cover(ctx, c.Path, answer.Live); err != nil {
+			return err
+		}
+	}
 	charters, err := r.charters()
 	if err != nil {
 		return err
@@ -199,9 +257,12 @@ func (c *verifyCmd) checkDir(ctx context.Context, std streams, g *global, roots 
 }
 
 func (v *verified) print(std streams) {
-	if v.Directory != nil {
+	switch {
+	case v.Directory != nil:
 		v.printDirectory(std)
-	} else {
+	case v.Bond != nil:
+		v.printBond(std)
+	default:
 		v.printArtefact(std)
 	}
 	if !v.Pinned {
@@ -222,6 +283,13 @@ func (v *verified) printDirectory(std streams) {
 		fmt.Fprintf(t, "  packs/%s\t%s, %s\n", c.Class, several(c.Records, "record"), bytesOf(c.FileBytes))
 	}
 	printRoots(t, v.Roots, v.Pinned)
+	for _, f := range v.Files {
+		how := "checked: "
+		if !f.Checked {
+			how = "not checked: "
+		}
+		fmt.Fprintf(t, "  %s\t%s, %s; %s%s\n", f.Kind, several(f.Files, "file"), bytesOf(uint64(f.Bytes)), how, f.By)
+	}
 	t.Flush()
 	if s.Unpublished > 0 || r.Waiting > 0 || s.Uncovered > 0 {
 		fmt.Fprintf(std.Out, "On their way: %s beyond the checkpoint, %s without a run, %s without a pour.\n",
@@ -233,6 +301,19 @@ func (v *verified) printDirectory(std streams) {
 	if v.Live {
 		fmt.Fprintln(std.Out, "The reserve is running: what it is writing just now was let pass. Stop it for a check to the last byte.")
 	}
+}
+
+func (v *verified) printBond(std streams) {
+	b := v.Bond
+	fmt.Fprintf(std.Out, "Bond %s of %s holds: %s RT to its bearer, as far as this file knows.\n", counted(b.Serial), b.Origin, counted(b.Face))
+	t := table(std.Out)
+	fmt.Fprintf(t, "  digest\t%s\n", b.Digest)
+	fmt.Fprintf(t, "  issued\t%s by %s, version %d\n", localTime(b.Issued), b.Mint, b.Versions)
+	fmt.Fprintf(t, "  backed by\t%s\n", several(len(b.Certificates), "certificate"))
+	fmt.Fprintf(t, "  log\tentry %s of %s\n", counted(b.LogIndex), counted(b.LogSize))
+	printRoots(t, v.Roots, v.Pinned)
+	t.Flush()
+	fmt.Fprintln(std.Out, "Whether it has been redeemed or reissued since is the reserve's to answer: robotorq bond check.")
 }
 
 func (v *verified) printArtefact(std streams) {

@@ -75,6 +75,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, if there is one.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrorCode is the stable code, for programs.
+func (e *Error) ErrorCode() string { return e.Code }
+
 // Options say who signs the checkpoints and how fast they come; zero durations
 // mean the default.
 type Options struct {
@@ -103,6 +106,7 @@ type Log struct {
 	awaiter  *tessera.PublicationAwaiter
 	cancel   context.CancelFunc
 	files    *archive.Log
+	asked    *wary // nil without witnesses
 
 	mu     sync.Mutex // held while entries are given their places
 	size   uint64     // entries integrated
@@ -146,10 +150,11 @@ func (l *Log) open(ctx context.Context, dir string, opts Options) error {
 		WithCheckpointInterval(opts.CheckpointInterval).
 		WithCheckpointRepublishInterval(0).
 		WithShutdownTimeout(10 * time.Second)
-	client, err := opts.Witnesses.ask(appendOpts)
+	client, asked, err := opts.Witnesses.ask(appendOpts)
 	if err != nil {
 		return err
 	}
+	l.asked = asked
 	driver, err := posix.New(ctx, posix.Config{Path: dir, HTTPClient: client})
 	if err != nil {
 		return err

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"robotorq.org/reserve/archive"
+	"robotorq.org/reserve/checkpoint"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/mint/prooflog"
+	"robotorq.org/reserve/mirror"
+	"robotorq.org/reserve/seal"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// confirmEvery is the pause after which a mirror that did not answer is asked again.
+const confirmEvery = 5 * time.Second
+
+// confirm asks every mirror whether the log is behind the one that it has, before
+// anything is opened that signs. It is asked at each start, not only after a restore:
+// nothing in a directory tells for sure that it is an older copy. A mirror that does
+// not answer is waited for, since any of them may be the one that has more; to start
+// without it, take it out of the configuration.
+func (n *Node) confirm(ctx context.Context) error {
+	if len(n.cfg.Mirrors) == 0 {
+		return nil
+	}
+	home, err := n.home()
+	if err != nil {
+		return err
+	}
+	for _, url := range n.cfg.Mirrors {
+		for told := false; ; told = true {
+			err := n.confirmedBy(ctx, url, home)
+			if err == nil {
+				break
+			}
+			if !mirror.IsCode(err, mirror.CodeReach) && !mirror.IsCode(err, mirror.CodeBusy) {
+				return fmt.Errorf("mirror %s: %w", url, err)
+			}
+			if !told {
+				n.log.Warn("nothing is signed before this mirror has confirmed that the log is not behind it; it is asked again and again", "mirror", url, "err", err)
+			}
+			if err := n.pause(ctx, confirmEvery); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (n *Node) pause(ctx context.Context, d time.Duration) error {
+	over, stop := n.clock.NewTimer(d)
+	defer stop()
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// home is the log and the packs of this reserve, as a mirror is compared with them.
+func (n *Node) home() (mirror.Home, error) {
+	signers, err := checkpoint.Verifiers(n.ring.Log.PublicKeys(0), 0)
+	if err != nil {
+		return mirror.Home{}, err
+	}
+	home := mirror.Home{Dir: n.cfg.Data, Check: archive.Options{Profile: n.profile}}
+	home.Open = func(signed []byte) (checkpoint.Checkpoint, error) {
+		return checkpoint.Open(signed, n.identity.Origin, signers...)
+	}
+	if n.ring.Root != nil {
+		if key, ok := n.ring.Root.Key(seal.SLHDSA128s); ok {
+			home.Check.Roots = []merkle.Hash{seal.KeyHash(key.Alg, key.Public)}
+		}
+	}
+	return home, os.MkdirAll(n.path(logDir), 0o755)
+}
+
+// confirmedBy asks one mirror, and takes from it what it has beyond the log.
+func (n *Node) confirmedBy(ctx context.Context, url string, home mirror.Home) error {
+	s, err := mirror.Compare(ctx, mirror.Options{URL: url, Clock: n.clock, Retries: 1}, home)
+	if err != nil || s.Copy == "" {
+		return err
+	}
+	n.log.Warn("the log is behind a mirror: it takes the tail from there", "mirror", url, "entries", s.Own.Size, "mirror_entries", s.Theirs.Size)
+	if err := s.TakePacks(n.cfg.Data); err != nil {
+		return err
+	}
+	entries, err := s.Entries()
+	if err == nil {
+		err = n.extendLog(ctx, s.Own.Size, entries)
+	}
+	return errors.Join(err, s.Drop())
+}
+
+// extendLog logs entries that were logged before, and published, from a place on.
+func (n *Node) extendLog(ctx context.Context, from uint64, entries [][]byte) error {
+	signers, err := logSigners(n.ring.Log)
+	if err != nil {
+		return err
+	}
+	l, err := prooflog.Open(ctx, n.path(logDir), prooflog.Options{
+		Signer: signers[seal.Ed25519], Additional: []note.Signer{signers[seal.Falcon512Padded]}, Warn: n.log.With("room", "log"),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = l.Append(ctx, entries)
+	if err == nil && l.Size() != from+uint64(len(entries)) {
+		err = fmt.Errorf("the log has %d entries after the tail was taken, %d were expected", l.Size(), from+uint64(len(entries)))
+	}
+	return errors.Join(err, l.Close(context.WithoutCancel(ctx)))
+}
+
+// outOfStep says what to do about a log and books that are not of one moment.
+func outOfStep(err error) error {
+	var e *prooflog.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code {
+	case prooflog.CodeBehind:
+		return fmt.Errorf("the log is older than the stations' books, and nothing is signed over it: name a mirror that has the rest with --mirror, or bring back log/ and packs/ of the same moment as the books (%w)", err)
+	case prooflog.CodeDiverged:
+		return fmt.Errorf("the stations' books are older than the log, and nothing is signed over it: what they did since is in the log, but the members' orders are in no log; bring back copies of the *.db files that are not older than log/ and packs/ (%w)", err)
+	}
+	return err
+}
