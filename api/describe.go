@@ -21,6 +21,8 @@ const (
 	tagReserve  = "reserve"
 	tagLive     = "live"
 	tagWallet   = "wallet"
+	tagContract = "contracts"
+	tagRobots   = "robots"
 )
 
 func tags() []*huma.Tag {
@@ -28,7 +30,9 @@ func tags() []*huma.Tag {
 		{Name: tagLive, Description: "The way of the ore as it happens"},
 		{Name: tagExplorer, Description: "Certificates, ingots, ore, contracts, robots"},
 		{Name: tagReserve, Description: "Supply, dividend, charter, policy"},
+		{Name: tagRobots, Description: "Where robots hand in their reports"},
 		{Name: tagWallet, Description: "What members do"},
+		{Name: tagContract, Description: "What enterprises and operators do"},
 	}
 }
 

@@ -53,19 +53,19 @@ func (c Code) Status() int {
 	switch c {
 	case CodeMalformed, CodeCursorInvalid:
 		return http.StatusBadRequest
-	case CodeTokenMissing, CodeTokenInvalid, CodeBadSignature:
+	case CodeTokenMissing, CodeTokenInvalid, CodeBadSignature, CodeBondSigner, CodeBondSignature:
 		return http.StatusUnauthorized
 	case CodeForbidden, CodeOriginRefused, CodeAccountFrozen, CodeNotEligible:
 		return http.StatusForbidden
-	case CodeNotFound, CodeUnknownAccount:
+	case CodeNotFound, CodeUnknownAccount, CodeUnknownContract, CodeBondUnknown, CodeNoStatement:
 		return http.StatusNotFound
 	case CodeMethodNotAllowed:
 		return http.StatusMethodNotAllowed
 	case CodeNotAcceptable:
 		return http.StatusNotAcceptable
-	case CodeConflict, CodeDuplicate, CodeInsufficientFunds, CodeNothingToPay:
+	case CodeConflict, CodeDuplicate, CodeBondRedeemed, CodeInsufficientFunds, CodeNothingToPay, CodeWrongState, CodeVaultCheck:
 		return http.StatusConflict
-	case CodePruned, CodeExpired:
+	case CodePruned, CodeExpired, CodeBondExpired:
 		return http.StatusGone
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -75,6 +75,8 @@ func (c Code) Status() int {
 		return http.StatusMisdirectedRequest
 	case CodeInternal:
 		return http.StatusInternalServerError
+	case CodeTooManyRequests, CodeTooManyEnrolments:
+		return http.StatusTooManyRequests
 	case CodeUnavailable, CodeIndexExhausted:
 		return http.StatusServiceUnavailable
 	case CodeTimeout:
@@ -88,7 +90,8 @@ func (c Code) Status() int {
 type Error struct {
 	Code   Code
 	Detail string
-	Err    error // cause, for logs; never shown
+	Errors []string // single reasons, where there are more than one
+	Err    error    // cause, for logs; never shown
 }
 
 // Error implements error.
@@ -145,6 +148,7 @@ func problemOf(err error) Problem {
 		Status: status,
 		Code:   e.Code,
 		Detail: e.Detail,
+		Errors: e.Errors,
 	}
 }
 

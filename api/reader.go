@@ -377,11 +377,21 @@ type Contract struct {
 	Deadline   int64    `json:"deadline_ms"`
 	Closed     int64    `json:"closed_ms,omitempty"`
 	State      string   `json:"state" doc:"proposed, countersigned, awarded, funded, active, closing, completed, rejected, cancelled, defaulted"`
-	Reason     string   `json:"reason,omitempty" doc:"Why it closed"`
-	Digest     string   `json:"digest,omitempty"`
+	Reason     string   `json:"reason,omitempty" doc:"Why it was rejected or closed"`
+	Digest     string   `json:"digest,omitempty" doc:"Of the signed contract, once it is funded"`
 	Accepted   uint64   `json:"accepted_ore"`
 	Minted     uint64   `json:"minted_ore"`
 	Paid       torq.JT  `json:"paid_jt"`
+	ID         string   `json:"id" doc:"Contract id, <origin>#<number>"`
+	Proposal   string   `json:"proposal,omitempty" doc:"Digest of the enterprise's proposal"`
+	Changed    int64    `json:"changed_ms,omitempty" doc:"When the state was entered"`
+	Torq       string   `json:"torq_factor,omitempty" doc:"W / S, two decimals, cut"`
+	Deposit    torq.JT  `json:"deposit_jt" doc:"Locked"`
+	Deployed   torq.JT  `json:"deployed_jt" doc:"Of the vault's part, not yet paid"`
+	Invested   torq.JT  `json:"invested_jt" doc:"Of the investors' part, not yet paid"`
+	Returns    torq.JT  `json:"returns_jt" doc:"To be paid to the investors at the end"`
+	Investors  uint64   `json:"investments" doc:"How many investments there are"`
+	Open       torq.JT  `json:"open_jt" doc:"What may still be invested"`
 }
 
 // Robot is an enrolled robot and what it did.
@@ -499,6 +509,9 @@ type Balance struct {
 	Sent     torq.JT   `json:"sent_jt"`
 	Dividend torq.JT   `json:"dividend_jt"`
 	Decayed  torq.JT   `json:"demurrage_jt"`
+	Saved    torq.JT   `json:"saved_jt" doc:"Of the savings: moved into them"`
+	Left     torq.JT   `json:"left_jt" doc:"Of the savings: put under notice"`
+	Yield    torq.JT   `json:"yield_jt" doc:"Of the savings: what they gained"`
 }
 
 // Leaving is a notice on savings.
@@ -512,7 +525,7 @@ type Leaving struct {
 type StatementLine struct {
 	Posting uint64  `json:"posting"`
 	Time    int64   `json:"time_ms"`
-	Kind    string  `json:"kind" doc:"received, sent, dividend, demurrage, saved, withdrawn, bond, invested, returned"`
+	Kind    string  `json:"kind" doc:"received, sent, dividend, demurrage, saved, withdrawn, bond, invested, returned; of savings: saved, withdrawn, yield"`
 	JT      torq.JT `json:"jt" doc:"Signed: positive comes in"`
 	Balance torq.JT `json:"balance_jt" doc:"Afterwards"`
 	Other   string  `json:"other,omitempty" doc:"The other account"`

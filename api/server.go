@@ -26,7 +26,10 @@ type Options struct {
 	Feed    *Feed
 	Clock   Clock
 	Wallets Wallets               // nil: no member commands
+	Reports Reports               // nil: reports come by the bus alone
 	Tokens  Tokens                // nil: no token is accepted
+	Desk    Desk                  // nil: no contracts, policies and recalls are taken
+	Market  Market                // nil: no marketplace
 	Hosts   []string              // names of this node beside localhost and addresses
 	Health  http.Handler          // /healthz; nil: 200 while the process answers
 	Ready   http.Handler          // /readyz; nil: as Health
@@ -116,9 +119,19 @@ func (s *Server) routes() error {
 	if s.options.Wallets != nil {
 		s.wallets(api)
 		s.enrolments(api)
+		s.members(api)
+	}
+	if s.options.Desk != nil {
+		s.desk(api)
+	}
+	if s.options.Reports != nil {
+		s.reports(api)
 	}
 	s.openapi = api.OpenAPI()
 	describeProblems(s.openapi)
+	if s.options.Market != nil {
+		s.options.Market.Describe(s.openapi)
+	}
 	spec, err := json.Marshal(s.openapi)
 	if err != nil {
 		return fmt.Errorf("api: openapi: %w", err)
@@ -156,6 +169,9 @@ func (s *Server) Handler(pages http.Handler) http.Handler {
 	root := http.NewServeMux()
 	for _, path := range []string{"/api/", "/healthz", "/readyz", "/metrics"} {
 		root.Handle(path, s.mux)
+	}
+	if s.options.Market != nil {
+		root.Handle("/robot/", s.options.Market)
 	}
 	if pages == nil {
 		pages = http.HandlerFunc(s.unknown)

@@ -5,24 +5,17 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"time"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/ledger"
-	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/trust"
 )
-
-// award is a contract as Trust keeps it.
-type award struct {
-	number uint64
-	terms  proof.Contract // funded_ms is 0
-	signed bool
-	digest merkle.Hash
-}
 
 // Contracts implements [api.Reader].
 func (e *Explorer) Contracts(ctx context.Context, page api.Page) (list api.List[api.Contract], err error) {
@@ -35,14 +28,14 @@ func (e *Explorer) Contracts(ctx context.Context, page api.Page) (list api.List[
 		return list, err
 	}
 	n := limit(page)
-	awards, err := s.awards(ctx, from, n+1)
+	cases, err := s.Trust.Cases(ctx, from, n+1)
 	if err != nil {
 		return list, err
 	}
-	shown := cut(awards, n, func(a award) string { return decimal(a.number) })
+	shown := cut(cases, n, func(c trust.Case) string { return decimal(c.Number) })
 	list = api.List[api.Contract]{Items: []api.Contract{}, Next: shown.Next}
-	for _, a := range shown.Items {
-		c, err := e.contract(ctx, s, a)
+	for _, known := range shown.Items {
+		c, err := e.contract(ctx, s, known)
 		if err != nil {
 			return list, err
 		}
@@ -57,51 +50,30 @@ func (e *Explorer) Contract(ctx context.Context, number uint64) (api.Contract, e
 	if err != nil {
 		return api.Contract{}, err
 	}
-	awards, err := s.awards(ctx, min(number, math.MaxInt64), 1)
+	known, err := s.Trust.Case(ctx, min(number, math.MaxInt64))
+	var none *trust.Error
+	if errors.As(err, &none) {
+		return api.Contract{}, api.NotFound("contract", number)
+	}
 	if err != nil {
 		return api.Contract{}, err
 	}
-	if len(awards) == 0 || awards[0].number != number {
-		return api.Contract{}, api.NotFound("contract", number)
-	}
-	return e.contract(ctx, s, awards[0])
+	return e.contract(ctx, s, known)
 }
 
-// awards lists up to n contracts from a number downwards.
-func (s *Stations) awards(ctx context.Context, from uint64, n int) (all []award, err error) {
-	err = s.Trust.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT number, terms, document FROM trust_contract WHERE number <= ? ORDER BY number DESC LIMIT ?", int64(from), n)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var a award
-			var terms, document []byte
-			if err := rows.Scan(&a.number, &terms, &document); err != nil {
-				return err
-			}
-			if a.terms, err = proof.DecodeContract(terms); err != nil {
-				return err
-			}
-			a.signed = len(document) == merkle.Size
-			copy(a.digest[:], document)
-			all = append(all, a)
-		}
-		return rows.Err()
-	})
-	return all, err
-}
-
-// contract adds to an award what digger and vault know of it.
-func (e *Explorer) contract(ctx context.Context, s *Stations, a award) (api.Contract, error) {
-	t := a.terms
+// contract adds to a case what digger and vault know of it.
+func (e *Explorer) contract(ctx context.Context, s *Stations, known trust.Case) (api.Contract, error) {
+	t := known.Terms
 	c := api.Contract{
-		Number: a.number, Enterprise: t.Enterprise, Owner: t.Owner, Robots: t.Robots, Digger: t.Digger, Refinery: t.Refinery,
+		Number: known.Number, ID: t.ID, Enterprise: t.Enterprise, Owner: t.Owner, Robots: t.Robots, Digger: t.Digger, Refinery: t.Refinery,
 		Work: t.Work, Stake: torq.JT(t.Stake), VaultPart: torq.JT(t.VaultPart), Release: releaseText(t.Release), ToMarket: int64(t.DateToMarket), Deadline: int64(t.Deadline),
+		State: string(known.State), Reason: known.Reason, Changed: int64(known.Changed), Torq: torqFactor(t.Work, t.Stake),
 	}
-	if a.signed {
-		c.Digest = a.digest.String()
+	if !known.Document.IsZero() {
+		c.Digest = known.Document.String()
+	}
+	if !known.Proposal.IsZero() {
+		c.Proposal = known.Proposal.String()
 	}
 	var closing proof.Closing
 	var closed bool
@@ -109,18 +81,29 @@ func (e *Explorer) contract(ctx context.Context, s *Stations, a award) (api.Cont
 	if closed {
 		c.Closed, c.Reason = int64(closing.Closed), closing.Reason
 	}
-	var money ledger.Contract
-	var known bool
-	s.Vault.With(func(b *ledger.Book, _ *proof.Registry) { money, known = b.Contract(a.number) })
-	c.State = stateOf(money.Stage, known, closed)
-	if known {
+	money, awarded := s.Vault.Money(t.ID)
+	if awarded {
+		c.State = stateOf(money.Stage, closed)
 		c.Minted, c.Funded = money.Minted, int64(money.FundedAt)
 		c.Paid = paid(&money)
 		c.Reason = cmp.Or(c.Reason, string(money.Cause))
+		c.Deposit, c.Deployed, c.Invested, c.Returns = money.Deposit, money.Deployed, money.Invested, money.Returns
+		c.Investors = uint64(len(money.Investments))
+	}
+	if awarded && money.Stage == ledger.Awarded {
+		c.Open = money.Terms.Stake - money.Invests()
 	}
 	accepted, err := s.accepted(ctx, t.ID)
 	c.Accepted = accepted
 	return c, err
+}
+
+// torqFactor is W / S with two decimals, cut; "" for donated labour.
+func torqFactor(work, stake uint64) string {
+	if stake == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d.%02d", work/stake, work%stake*100/stake)
 }
 
 // releaseText is a release as people read it: "uniform, 10m" or a preset's name.
@@ -137,13 +120,10 @@ func releaseText(r proof.Release) string {
 	return r.Name + ", " + d
 }
 
-// stateOf is the state of a contract that Trust has awarded: the money's, but that
-// a closing that is logged shows before the vault has followed it.
-func stateOf(stage ledger.Stage, known, closed bool) string {
-	switch {
-	case !known:
-		return string(ledger.Awarded)
-	case closed && (stage == ledger.Funded || stage == ledger.Active):
+// stateOf is the state of a contract that the vault knows: the money's, but that a
+// closing that is logged shows before the vault has followed it.
+func stateOf(stage ledger.Stage, closed bool) string {
+	if closed && (stage == ledger.Funded || stage == ledger.Active) {
 		return string(ledger.Closing)
 	}
 	return string(stage)

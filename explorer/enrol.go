@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,11 +15,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
-	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/trust"
@@ -54,11 +56,31 @@ func (e *Explorer) submit(ctx context.Context, s *Stations, env seal.Envelope) (
 	if err != nil {
 		return api.Enrolled{}, &api.Error{Code: api.CodeMalformed, Detail: sentence(err.Error()), Err: err}
 	}
+	if err := ownerKnown(s, enrolment); err != nil {
+		return api.Enrolled{}, err
+	}
 	if err := s.Trust.Submit(ctx, env); err != nil {
 		return api.Enrolled{}, notAdmitted(err)
 	}
 	e.await(ctx, s, enrolment)
 	return e.enrolled(ctx, s, enrolment, env.Digest())
+}
+
+// ownerKnown refuses a robot of somebody who is not enrolled: nobody could be paid
+// for its work.
+func ownerKnown(s *Stations, e *seal.Enrolment) error {
+	if e.Robot == nil {
+		return nil
+	}
+	known := false
+	s.Trust.With(func(r *proof.Registry) {
+		known = len(r.PersonVersions(seal.RoleOrg, e.Robot.Owner)) > 0 || len(r.PersonVersions(seal.RoleMember, e.Robot.Owner)) > 0
+	})
+	if !known {
+		return api.Errorf(api.CodeUnknownAccount, "Robot %s names %q as its owner, and neither an organisation nor a member of that id is enrolled here. "+
+			"Enrol the owner first (`robotorq members enrol`), or request the robot's enrolment again with another --owner.", e.ID, e.Robot.Owner)
+	}
+	return nil
 }
 
 // enrolled shows an enrolment that Trust has admitted.
@@ -103,6 +125,9 @@ func notAdmitted(err error) error {
 	var t *trust.Error
 	if !errors.As(err, &t) {
 		return err
+	}
+	if t.Code == trust.CodeTooMany {
+		return &api.Error{Code: api.CodeTooManyEnrolments, Detail: sentence(t.Detail), Err: err}
 	}
 	code, detail := api.CodeMalformed, t.Detail
 	if fault := proof.AsFault(err); fault != nil {
@@ -175,8 +200,8 @@ func (e *Explorer) draft(a api.Admission) (*seal.Enrolment, error) {
 		d.Org = &seal.OrgTerms{Registrar: e.Registrar.Name, Status: seal.StatusActive}
 		return d, nil
 	}
-	subject := strings.TrimSpace(a.Subject)
-	if subject == "" {
+	subject := a.Subject
+	if NormalSubject(subject) == "" {
 		return nil, api.Errorf(api.CodeMalformed, "A member is enrolled once: say by the subject what makes the person one.")
 	}
 	mac, err := e.subjectOf(subject)
@@ -227,44 +252,12 @@ func (e *Explorer) admit(ctx context.Context, s *Stations, registrar string, d *
 	if err != nil {
 		return api.Enrolled{}, err
 	}
-	if err := e.count(ctx, s, env.Digest(), d.IssuedMS); err != nil {
-		return api.Enrolled{}, err
-	}
 	done, err := e.submit(ctx, s, env)
 	if err == nil {
 		e.log.Info("admitted", "account", done.Account, "by", registrar)
 	}
 	return done, err
 }
-
-// count enters an admission, unless the registrar has admitted as many as it may in
-// a day.
-func (e *Explorer) count(ctx context.Context, s *Stations, digest merkle.Hash, now uint64) error {
-	var most uint64
-	s.Vault.With(func(b *ledger.Book, _ *proof.Registry) {
-		if p := b.Policy(now); p != nil {
-			most = p.EnrolPerDay
-		}
-	})
-	return e.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM explorer_admission WHERE time <= ?", int64(now-policy.Day)); err != nil {
-			return err
-		}
-		var today uint64
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM explorer_admission").Scan(&today); err != nil {
-			return err
-		}
-		if today >= most {
-			return api.Errorf(CodeTooManyEnrolments, "The registrar has admitted %d in the last 24 hours; the policy allows %d (enrol_per_day).", today, most)
-		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO explorer_admission (digest, time) VALUES (?, ?)", digest[:], int64(now))
-		return err
-	})
-}
-
-// CodeTooManyEnrolments says that a registrar has admitted enrol_per_day people in
-// a day.
-const CodeTooManyEnrolments api.Code = "too_many_enrolments"
 
 // subjectOf is the registrar's keyed hash of what makes a person one: the same for
 // the same person, and nothing to anybody without the key.
@@ -279,12 +272,26 @@ func (e *Explorer) subjectOf(subject string) (merkle.Hash, error) {
 	return SubjectHash(e.subject, e.Origin, subject), nil
 }
 
-// SubjectHash is the keyed hash of what makes a person one, without the space around
-// it, under a registrar's key. Whoever enrols for one registrar MUST use the same key.
+// SubjectHash is the keyed hash of what makes a person one, in its normal form, under a
+// registrar's key. Whoever enrols for one registrar MUST use the same key.
 func SubjectHash(key []byte, origin, subject string) merkle.Hash {
 	mac := hmac.New(sha256.New, key)
-	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", origin, strings.TrimSpace(subject))
+	fmt.Fprintf(mac, "robotorq subject\n%s\n%s", origin, NormalSubject(subject))
 	return merkle.Hash(mac.Sum(nil))
+}
+
+// NormalSubject is the form in which two spellings of one subject are the same: Unicode
+// NFKC with case folded, runs of white space as one space and none at the ends,
+// characters that nobody sees left out.
+func NormalSubject(subject string) string {
+	seen := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, subject)
+	folded := cases.Fold().String(norm.NFKC.String(seen))
+	return strings.Join(strings.Fields(norm.NFKC.String(folded)), " ")
 }
 
 const secretSize = 32

@@ -107,6 +107,7 @@ type Stations struct {
 // publish.
 type Explorer struct {
 	Options
+	TokenBook
 	log      *slog.Logger
 	db       *store.DB
 	stations atomic.Pointer[Stations]
@@ -157,7 +158,7 @@ func New(ctx context.Context, o Options) (*Explorer, error) {
 		return nil, err
 	}
 	e := &Explorer{
-		Options: o, log: o.Logger.With("room", "explorer"), db: db, wake: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy),
+		Options: o, TokenBook: TokenBook{db: db, clock: o.Clock}, log: o.Logger.With("room", "explorer"), db: db, wake: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy),
 		details: newCache[uint64, *detail](keptDetails), totals: newCache[string, vault.Totals](keptTotals),
 	}
 	e.catalogue = catalogue{db: db, shelf: o.Shelf, log: archive.OpenLog(os.DirFS(filepath.Join(o.Data, "log")))}

@@ -435,7 +435,7 @@ func TestAPersonIsAdmittedOnce(t *testing.T) {
 	_, err = w.Admit(ctx, "desk", admission(t, "bela", "passport 2"))
 	must(t, err)
 	_, err = w.Admit(ctx, "desk", admission(t, "chidi", "passport 3"))
-	code(t, err, explorer.CodeTooManyEnrolments)
+	code(t, err, api.CodeTooManyEnrolments)
 	w.clock.pass(policy.Day)
 	_, err = w.Admit(ctx, "desk", admission(t, "chidi", "passport 3"))
 	must(t, err)

@@ -104,15 +104,15 @@ func postingEvent(p *vault.Posted) api.PostingEvent {
 			continue
 		}
 		event.JT += entry.Amount
-		if p.Kind == ledger.KindOrder && wallet(entry.Account) {
+		if p.Kind == ledger.KindOrder && isWallet(entry.Account) {
 			event.Orders++
 		}
 	}
 	return event
 }
 
-// wallet tells whether an account is a member's or an organisation's wallet.
-func wallet(account string) bool {
+// isWallet tells whether an account is a member's or an organisation's wallet.
+func isWallet(account string) bool {
 	return strings.HasPrefix(account, "member:") || strings.HasPrefix(account, "org:")
 }
 

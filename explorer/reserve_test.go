@@ -287,7 +287,7 @@ func (w *town) openStations(ctx context.Context) {
 		_, number, err := proof.ParseContractID(c.ID)
 		must(w.t, err)
 		_, digest, _ := r.Registry.Contract(c.ID)
-		w.exec(trustDB, "INSERT INTO trust_contract (number, terms, document) VALUES (?, ?, ?)", int64(number), c.Encode(), digest[:])
+		w.exec(trustDB, "INSERT INTO trust_case (number, terms, state, reason, changed, document, accepted, accepted_ms) VALUES (?, ?, 'funded', '', 0, ?, 0, 0)", int64(number), c.Encode(), digest[:])
 	}
 }
 
@@ -388,7 +388,8 @@ func (w *town) log() {
 		if env.PayloadType == proof.TypeContract {
 			c, err := proof.DecodeContract(env.Payload)
 			must(w.t, err)
-			_, err = w.stations.Vault.Fund(w.world, c)
+			must(w.t, w.stations.Vault.Award(w.world, c))
+			_, err = w.stations.Vault.Fund(w.world, c.ID)
 			must(w.t, err)
 		}
 	}

@@ -7,9 +7,11 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"errors"
+	"path/filepath"
 	"strings"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/store"
 )
 
 // tokenPrefix makes a token known as one, in a log or a repository where it should
@@ -31,13 +33,32 @@ type Token struct {
 	Revoked uint64 // Unix ms, 0 when it is not
 }
 
+// TokenBook is the bearer tokens of a node. It may be used beside the running node: each
+// change is one transaction, and the node asks for every request.
+type TokenBook struct {
+	db    *store.DB
+	clock api.Clock
+}
+
+// OpenTokens opens the tokens of a data directory, for those who administer it. The
+// caller ends with done.
+func OpenTokens(ctx context.Context, dir string, clock api.Clock) (book *TokenBook, done func() error, err error) {
+	db, err := store.Open(ctx, filepath.Join(dir, File), store.Options{Schemas: schemas()})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &TokenBook{db: db, clock: clock}, db.Close, nil
+}
+
+func (b *TokenBook) now() uint64 { return uint64(b.clock.Now().UnixMilli()) }
+
 func tokenHash(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
 	return sum[:]
 }
 
 // Check implements [api.Tokens].
-func (e *Explorer) Check(ctx context.Context, token string) (api.Principal, error) {
+func (b *TokenBook) Check(ctx context.Context, token string) (api.Principal, error) {
 	wrong := api.Errorf(api.CodeTokenInvalid, "This token is not valid: it is unknown, has expired or was revoked.")
 	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
 		return api.Principal{}, wrong
@@ -45,7 +66,7 @@ func (e *Explorer) Check(ctx context.Context, token string) (api.Principal, erro
 	var who api.Principal
 	var expires uint64
 	var revoked sql.NullInt64
-	err := e.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := b.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, "SELECT name, role, expires, revoked FROM explorer_token WHERE hash = ?", tokenHash(token)).
 			Scan(&who.Name, &who.Role, &expires, &revoked)
 	})
@@ -54,7 +75,7 @@ func (e *Explorer) Check(ctx context.Context, token string) (api.Principal, erro
 		return api.Principal{}, wrong
 	case err != nil:
 		return api.Principal{}, err
-	case revoked.Valid, e.now() >= expires:
+	case revoked.Valid, b.now() >= expires:
 		return api.Principal{}, wrong
 	}
 	return who, nil
@@ -64,8 +85,8 @@ func (e *Explorer) Check(ctx context.Context, token string) (api.Principal, erro
 // returned once and kept only as its SHA-256, which is on disk when this returns.
 // The error is a [*api.Error] of code malformed for an unknown role, no name, or a
 // time that has passed.
-func (e *Explorer) IssueToken(ctx context.Context, name string, role api.Role, expires uint64) (string, error) {
-	now := e.now()
+func (b *TokenBook) IssueToken(ctx context.Context, name string, role api.Role, expires uint64) (string, error) {
+	now := b.now()
 	switch role {
 	case api.RoleMesh, api.RolePortal, api.RoleAdmin, api.RoleRegistrar:
 	default:
@@ -77,7 +98,7 @@ func (e *Explorer) IssueToken(ctx context.Context, name string, role api.Role, e
 	var secret [tokenBytes]byte
 	rand.Read(secret[:]) // never fails (crypto/rand)
 	token := tokenPrefix + base64.RawURLEncoding.EncodeToString(secret[:])
-	err := e.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := b.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO explorer_token (hash, name, role, created, expires) VALUES (?, ?, ?, ?, ?)",
 			tokenHash(token), name, string(role), int64(now), int64(expires))
 		return err
@@ -89,9 +110,9 @@ func (e *Explorer) IssueToken(ctx context.Context, name string, role api.Role, e
 }
 
 // RevokeToken ends all tokens of a name at once and says how many there were.
-func (e *Explorer) RevokeToken(ctx context.Context, name string) (revoked int64, err error) {
-	err = e.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, "UPDATE explorer_token SET revoked = ? WHERE name = ? AND revoked IS NULL", int64(e.now()), name)
+func (b *TokenBook) RevokeToken(ctx context.Context, name string) (revoked int64, err error) {
+	err = b.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, "UPDATE explorer_token SET revoked = ? WHERE name = ? AND revoked IS NULL", int64(b.now()), name)
 		if err == nil {
 			revoked, err = result.RowsAffected()
 		}
@@ -101,8 +122,8 @@ func (e *Explorer) RevokeToken(ctx context.Context, name string) (revoked int64,
 }
 
 // Tokens lists all tokens by name, for those who administer the node.
-func (e *Explorer) Tokens(ctx context.Context) (all []Token, err error) {
-	err = e.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+func (b *TokenBook) Tokens(ctx context.Context) (all []Token, err error) {
+	err = b.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, "SELECT name, role, created, expires, coalesce(revoked, 0) FROM explorer_token ORDER BY name, created")
 		if err != nil {
 			return err

@@ -102,6 +102,11 @@ func (e *Explorer) Balance(ctx context.Context, account string) (api.Balance, er
 		Account: account, JT: t.Balance, Leaving: []api.Leaving{}, Posting: t.Seq, Time: int64(t.Time),
 		Received: t.Received, Sent: t.Sent, Dividend: t.Dividend, Decayed: t.Demurrage,
 	}
+	saved, err := s.Vault.Savings(ctx, account)
+	if err != nil {
+		return api.Balance{}, refused(err)
+	}
+	balance.Saved, balance.Left, balance.Yield = saved.Saved, saved.Left, saved.Yield
 	s.Vault.With(func(b *ledger.Book, r *proof.Registry) {
 		a, _ := b.Account(account)
 		balance.Savings, balance.Eligible, balance.Status = a.Savings, a.Eligible, statusOf(a, r)
@@ -119,10 +124,7 @@ func (e *Explorer) Balance(ctx context.Context, account string) (api.Balance, er
 // statusOf is the status of a wallet's owner by the newest enrolment.
 func statusOf(a ledger.Account, r *proof.Registry) string {
 	if e := newest(r, a.Account); e != nil {
-		if e.Member != nil {
-			return e.Member.Status
-		}
-		return e.Org.Status
+		return statusIn(e)
 	}
 	return seal.StatusActive
 }
@@ -182,18 +184,11 @@ func (e *Explorer) Key(_ context.Context, account, keyID string) ([]byte, error)
 		return nil, err
 	}
 	var public []byte
-	now := e.now()
-	s.Vault.With(func(_ *ledger.Book, r *proof.Registry) {
-		owner := newest(r, account)
-		if owner == nil {
-			return
+	for _, k := range s.Vault.KeysOf(account, e.now()) {
+		if k.KeyID == keyID && k.Alg == seal.Ed25519 {
+			public = append([]byte(nil), k.Public...)
 		}
-		for _, k := range owner.Keys {
-			if k.KeyID == keyID && k.Alg == seal.Ed25519 && k.ValidAt(now) {
-				public = append([]byte(nil), k.Public...)
-			}
-		}
-	})
+	}
 	if public == nil {
 		return nil, api.Errorf(api.CodeBadSignature, "No valid Ed25519 key %q is enrolled for %s.", keyID, account)
 	}

@@ -89,6 +89,9 @@ func (s *Station) document(ctx context.Context, tx *sql.Tx, m bus.Message) error
 	if err != nil {
 		return broken(m, "malformed", err)
 	}
+	if env.PayloadType == proof.TypeBonding {
+		return asRefused(m, s.bonding(ctx, tx, env))
+	}
 	if _, err := feed.Encode(env, nil); err != nil {
 		return broken(m, "malformed", err) // it could be logged and never told
 	}

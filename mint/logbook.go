@@ -313,11 +313,15 @@ func (s *Station) press(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		bonded, err := s.signBonds(ctx)
+		if err != nil {
+			return err
+		}
 		sealed, err := s.sealRun(ctx)
 		if err != nil {
 			return err
 		}
-		if logged || sealed {
+		if logged || bonded || sealed {
 			continue
 		}
 		select {

@@ -22,9 +22,11 @@ import (
 	"robotorq.org/reserve/robot"
 	"robotorq.org/reserve/robot/meter"
 	"robotorq.org/reserve/robot/moonraker"
+	"robotorq.org/reserve/robot/uplink"
 	"robotorq.org/reserve/robot/virtual"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/trust"
 )
 
 // DemoPolicy is what the demo lays over the default policy: shorter times and
@@ -90,16 +92,12 @@ type demo struct {
 	printers []*virtual.Printer
 	spools   []*robot.Spool
 	agents   map[string]*robot.Agent
-	stops    []func()
 	running  sync.WaitGroup
 	working  map[string]string // contract by robot, as assigned
 }
 
 func (d *demo) close() {
 	d.running.Wait()
-	for _, stop := range d.stops {
-		stop()
-	}
 	for _, s := range d.spools {
 		if err := s.Close(); err != nil {
 			d.log.Warn("spool not closed", "err", err)
@@ -245,23 +243,18 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 	if err != nil {
 		return err
 	}
-	energy, err := meter.Open(p.MeterURL(), d.http)
+	energy, err := meter.Open(p.MeterURL(), meter.Options{HTTP: d.http, Clock: d.clock})
 	if err != nil {
 		return err
 	}
 	agent, err := robot.NewAgent(ctx, robot.Config{
 		ID: id, Rating: robot.Rating{Watts: demoWatts, TokensPerSecond: demoTokens, Energy: robot.Metered},
-		Machine: robot.Printer{Client: client}, Energy: energy, Signer: keys, Spool: spool, Sender: ReportSender{Bus: d.bus, Digger: diggerID},
+		Machine: robot.Printer{Client: client}, Energy: energy, Signer: keys, Spool: spool, Transport: uplink.Bus{Bus: d.bus, Digger: diggerID, Clock: d.clock},
 		Clock: d.clock, Log: d.log.With("robot", id),
 	})
 	if err != nil {
 		return err
 	}
-	stop, err := Listen(d.bus, diggerID, agent)
-	if err != nil {
-		return err
-	}
-	d.stops = append(d.stops, stop)
 	d.agents[id] = agent
 	d.running.Go(func() {
 		if err := agent.Run(ctx); err != nil {
@@ -370,11 +363,29 @@ func (d *demo) award(ctx context.Context, t team) error {
 	default:
 		terms.Work, terms.Stake, terms.VaultPart = 3*ore, d.stake(), d.stake()
 	}
-	c, err := d.trust.Award(ctx, terms)
-	if err == nil {
-		d.log.Info("contract opened", "contract", c.ID, "work", c.Work, "stake", c.Stake)
+	if c, waiting := d.waiting(terms); waiting {
+		if c.Terms.Work == terms.Work && c.Terms.Stake == terms.Stake {
+			_, err := d.lead(ctx, c)
+			return err
+		}
+		if _, err := d.trust.Act(ctx, c.Number, proof.ActionCancel, "other terms are proposed"); err != nil {
+			return err
+		}
 	}
+	_, err := d.contract(ctx, d.people[seal.RoleOrg+":"+t.enterprise], terms)
 	return err
+}
+
+// waiting finds a contract for the same robots that is proposed and not funded yet: the
+// vault refused it, or the node was stopped.
+func (d *demo) waiting(terms proof.Contract) (trust.Case, bool) {
+	robots := slices.Sorted(slices.Values(terms.Robots))
+	for _, c := range d.trust.Live() {
+		if c.Document.IsZero() && slices.Equal(c.Terms.Robots, robots) {
+			return c, true
+		}
+	}
+	return trust.Case{}, false
 }
 
 // stake is what a paid contract of the demo costs.

@@ -52,9 +52,9 @@ func (n *Node) attachFace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n}, n.latency)
+	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n}, &witnessMeters{n}, n.latency)
 	f.server, err = api.New(api.Options{
-		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Tokens: f.explorer, Hosts: n.cfg.Hosts,
+		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Desk: desk{n}, Reports: n.reports, Market: n.marketInterface(), Tokens: f.explorer, Hosts: n.cfg.Hosts,
 		Health:  http.HandlerFunc(alive),
 		Ready:   http.HandlerFunc(n.ready),
 		Metrics: promhttp.HandlerFor(f.meters, promhttp.HandlerOpts{Registry: f.meters}),
@@ -64,7 +64,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 		return err
 	}
 	pages, err := web.New(web.Options{
-		Reader: f.explorer, Overview: f.server.Overview, OpenAPI: f.server.OpenAPI(), Clock: n.clock, Log: n.log, Version: n.cfg.Version,
+		Reader: f.explorer, Overview: f.server.Overview, OpenAPI: f.server.OpenAPI(), Bonds: f.explorer, Clock: n.clock, Log: n.log, Version: n.cfg.Version,
 	})
 	if err != nil {
 		return err
@@ -88,6 +88,7 @@ func (n *Node) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	n.tellWitnesses(w)
 }
 
 const leastDisk = 64 << 20 // bytes below which nothing should be promised any more
@@ -117,6 +118,9 @@ func (n *Node) notReady(ctx context.Context) error {
 	})
 	if stopped != nil {
 		return stopped
+	}
+	if err := n.contradicted(); err != nil {
+		return err
 	}
 	_, err = n.face.explorer.Overview(ctx)
 	return err

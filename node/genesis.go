@@ -126,6 +126,7 @@ type KeyRing struct {
 	Digger, Refinery, Mint, Vault, Trust, Registrar *seal.Signer
 	Log                                             *seal.Signer // name: the origin
 	Root                                            *seal.Signer // nil when it was taken away
+	Witnesses                                       []seal.Key   // public keys of others, for the first charter
 }
 
 // openKeys reads the service keys, making those that are not there yet. The root
@@ -219,6 +220,7 @@ func firstCharter(ring KeyRing, origin string, now uint64) (seal.Envelope, error
 	for _, s := range []*seal.Signer{ring.Root, ring.Log, ring.Registrar, ring.Trust, ring.Digger, ring.Refinery, ring.Mint, ring.Vault} {
 		c.Keys = append(c.Keys, s.PublicKeys(now)...)
 	}
+	c.Keys = append(c.Keys, ring.Witnesses...)
 	return c.Sign(ring.Root)
 }
 

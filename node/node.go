@@ -40,17 +40,24 @@ import (
 
 // Config is what a reserve in one process needs to know.
 type Config struct {
-	Data       string   // directory, made if need be
-	Listen     string   // host:port of the page; port 0 picks a free one
-	Hosts      []string // names under which the page is asked for, beside localhost and addresses
-	NATS       string   // host:port on which agents of other processes reach the bus; empty: none
-	NATSToken  string   // what they must present; required unless NATS is a loopback address
-	Origin     string   // of a new reserve; empty: taken from the data directory, or made up
-	Profile    string   // of a new reserve; empty: standard
-	Passphrase string   // of the key files; empty: they are not encrypted
-	Policy     []byte   // JSON laid over the default policy of a new reserve
+	Data       string      // directory, made if need be
+	Listen     string      // host:port of the page; port 0 picks a free one
+	Hosts      []string    // names under which the page is asked for, beside localhost and addresses
+	TLS        Certificate // of the page
+	NATS       string      // host:port on which agents of other processes reach the bus; empty: none
+	NATSToken  string      // what they must present; required unless NATS is a loopback address
+	NATSTLS    Certificate // of that port; required unless NATS is a loopback address, or NATSPlain
+	NATSPlain  bool        // the port is protected by something else, such as a tunnel
+	Origin     string      // of a new reserve; empty: taken from the data directory, or made up
+	Profile    string      // of a new reserve; empty: standard
+	Passphrase string      // of the key files; empty: they are not encrypted
+	Policy     []byte      // JSON laid over the default policy of a new reserve
 	Demo       bool
 	Resume     []string // diggers that were stopped and may go on
+	Alone      bool     // a restored directory may start though no mirror is asked
+	Witnesses  WitnessConfig
+	Mirrors    []string      // addresses that are asked whether the log is behind them, before anything is signed
+	Market     *MarketConfig // nil: no marketplace
 	Goal       Goal
 	Log        *slog.Logger // discarded if nil
 	Version    string
@@ -80,13 +87,14 @@ type Node struct {
 	profile  torq.Profile
 	ring     KeyRing
 
-	bus      *bus.Bus
-	packs    *archive.Writer
-	shelf    *archive.Reader
-	prooflog *prooflog.Log
-	dbs      map[string]*store.DB
-	latency  *latencies
-	boxes    []*bus.Outbox
+	bus       *bus.Bus
+	packs     *archive.Writer
+	shelf     *archive.Reader
+	prooflog  *prooflog.Log
+	witnesses *witnesses // nil: none
+	dbs       map[string]*store.DB
+	latency   *latencies
+	boxes     []*bus.Outbox
 
 	trust    *trust.Station
 	digger   *digger.Station
@@ -94,6 +102,8 @@ type Node struct {
 	mint     *mint.Station
 	vault    *vault.Station
 	face     *face
+	reports  *reportDesk
+	market   *marketplace // nil: none
 
 	closers []func() error // in the order of opening
 	stopped sync.Map       // producers that a consumer refused, with the error
@@ -114,6 +124,11 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("the page cannot listen on %s: %w (choose another with --listen or --port)", cfg.Listen, err)
 	}
+	secure, err := cfg.TLS.listen(listener)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	listener = secure
 	n, err := open(ctx, cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -123,12 +138,16 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 // address is where a person on this machine finds the page.
-func address(l net.Listener) string {
+func (c Config) address(l net.Listener) string {
+	scheme := "http"
+	if c.TLS != (Certificate{}) {
+		scheme = "https"
+	}
 	host, port, err := net.SplitHostPort(l.Addr().String())
 	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // open brings everything up to the point where goroutines start.
@@ -137,10 +156,10 @@ func open(ctx context.Context, cfg Config) (*Node, error) {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
-	n.started = n.clock.Now()
+	n.started, n.reports = n.clock.Now(), newReportDesk(n)
 	steps := []func(context.Context) error{
-		n.openDirectory, n.openBus, n.openStores, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
-		n.attachFace,
+		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
+		n.openMarket, n.attachFace, n.settleRestored,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -179,6 +198,9 @@ func (n *Node) openDirectory(context.Context) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("%s is in use by another reserve: stop that one, or choose another --data (%w)", n.cfg.Data, err)
 	}
+	if err := n.wake(); err != nil {
+		return err
+	}
 	origin := n.cfg.Origin
 	if _, _, err := ReadIdentity(n.cfg.Data); err != nil && origin == "" {
 		origin = newOrigin(n.cfg.Demo)
@@ -191,8 +213,12 @@ func (n *Node) openDirectory(context.Context) error {
 }
 
 func (n *Node) openBus(ctx context.Context) (err error) {
+	secure, err := n.cfg.NATSTLS.config()
+	if err != nil {
+		return err
+	}
 	n.bus, err = bus.Start(ctx, bus.Options{
-		StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, Robots: true, Clock: n.clock, Log: n.log.With("room", "bus"),
+		StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, TLS: secure, Plain: n.cfg.NATSPlain, Robots: true, Clock: n.clock, Log: n.log.With("room", "bus"),
 	})
 	if err == nil {
 		n.later(n.bus.Close)
@@ -280,6 +306,7 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 	defer stopFront()
 
 	n.connect(ctx)
+	n.connectMarket(ctx)
 	var frontWork sync.WaitGroup
 	inFront := func(what string, f func(context.Context) error) {
 		frontWork.Go(func() {
@@ -297,7 +324,7 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 		inFront("demo", n.demo)
 	}
 	if n.cfg.Started != nil && ctx.Err() == nil {
-		n.cfg.Started(address(listener), n.cfg.Data)
+		n.cfg.Started(n.cfg.address(listener), n.cfg.Data)
 	}
 	n.wait(parent, ctx)
 	stopFront()
@@ -330,6 +357,9 @@ func (n *Node) wait(parent, ctx context.Context) {
 // begin finishes what was interrupted, and on the first start founds the reserve.
 func (n *Node) begin(ctx context.Context) error {
 	if err := genesis(ctx, n.trust, n.ring, n.identity.Origin, n.cfg.Policy, uint64(n.clock.Now().UnixMilli())); err != nil {
+		return err
+	}
+	if err := n.listWitnesses(ctx); err != nil {
 		return err
 	}
 	return n.trust.Resume(ctx)

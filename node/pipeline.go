@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -27,7 +28,10 @@ import (
 	"robotorq.org/reserve/mint"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
+	"robotorq.org/reserve/robot"
+	"robotorq.org/reserve/robot/uplink"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/torq"
 )
 
 // Load is a backlog of signed reports for [BenchPipeline].
@@ -36,7 +40,9 @@ type Load struct {
 	Watts        uint64
 	Tokens       uint64 // a second
 	Robots       int
-	Certificates int // how many the backlog is good for
+	Certificates int    // how many the backlog is good for
+	Profile      string // empty: standard
+	SealEach     bool   // seal the packs with each certificate, so that what is older can be pruned
 	Log          *slog.Logger
 	Progress     func(stage string, done, total uint64) // may be nil
 }
@@ -60,11 +66,8 @@ type PipelineFigures struct {
 // Ratio is the limit over what was needed.
 func (f PipelineFigures) Ratio() float64 { return f.LimitCPU.Seconds() / f.CPU.Seconds() }
 
-const (
-	readingMS  = 1000
-	reportSpan = 10 // readings of a second
-	inFlight   = 1024
-)
+// inFlight is how many reports wait for their mark at once, of all robots.
+const inFlight = 1024
 
 // BenchPipeline signs a backlog of reports, then measures how digger, refinery,
 // mint, log and vault work it off, wired as in a reserve.
@@ -73,9 +76,16 @@ func BenchPipeline(ctx context.Context, load Load) (PipelineFigures, error) {
 	if b.Progress == nil {
 		b.Progress = func(string, uint64, uint64) {}
 	}
+	var err error
+	if b.profile, err = torq.ProfileByName(cmp.Or(load.Profile, "standard")); err != nil {
+		return PipelineFigures{}, err
+	}
+	if b.timeline() > 40*time.Hour {
+		return PipelineFigures{}, fmt.Errorf("%d robots of %d W need %s for %d certificates, and the rules take no report of more than two days ago: use more robots or fewer certificates", b.Robots, b.Watts, b.timeline(), b.Certificates)
+	}
 	b.back.Store(int64(b.timeline() + time.Minute))
 	n, err := open(ctx, Config{
-		Data: load.Dir, Listen: "127.0.0.1:0", Log: load.Log, clock: Clock{back: b.back}, minted: b.certified, rest: 12 * time.Hour,
+		Data: load.Dir, Listen: "127.0.0.1:0", Profile: load.Profile, Log: load.Log, clock: Clock{back: b.back}, minted: b.certified, rest: 12 * time.Hour,
 		Policy: []byte(`{"stake_target":4503599627370496,"min_members":1}`),
 	})
 	if err != nil {
@@ -88,10 +98,11 @@ func BenchPipeline(ctx context.Context, load Load) (PipelineFigures, error) {
 
 type pipeline struct {
 	Load
-	n      *Node
-	back   *atomic.Int64
-	minted chan uint64
-	robots []*loadedRobot
+	profile torq.Profile
+	n       *Node
+	back    *atomic.Int64
+	minted  chan uint64
+	robots  []*loadedRobot
 }
 
 // loadedRobot is one robot of the backlog; reports lie in a file.
@@ -104,8 +115,25 @@ type loadedRobot struct {
 	wake    chan struct{}
 }
 
-// ore of one report of ten readings at full rating.
-func (b *pipeline) perReport() uint64 { return b.Watts * b.Tokens * reportSpan }
+// perReport is the ore of one report at full rating.
+func (b *pipeline) perReport() uint64 {
+	reading, readings := b.lengths()
+	return b.Watts * b.Tokens * reading * readings / 1000
+}
+
+// lengths are those of an agent's readings, in ms, and how many make its report: the
+// shortest reading that carries 100 ore, and a report of 20,000 ore, 10 s at least
+// and an hour at most. With another profile than the standard it is ten seconds.
+func (b *pipeline) lengths() (readingMS, readings uint64) {
+	if b.profile != torq.Standard() {
+		return 1000, 10
+	}
+	const fullOre, least, most = 20_000, 10_000, 3_600_000
+	readingMS = robot.Rating{Watts: b.Watts, TokensPerSecond: b.Tokens}.ReadingMS()
+	per := b.Watts * b.Tokens * readingMS / 1000
+	readings = max((fullOre+per-1)/per, least/readingMS)
+	return readingMS, min(readings, most/readingMS)
+}
 
 func (b *pipeline) reportsEach() uint64 {
 	total := uint64(b.Certificates) * b.n.profile.CertificateOre()
@@ -116,8 +144,9 @@ func (b *pipeline) reportsEach() uint64 {
 // timeline is how long the robots of the backlog worked.
 func (b *pipeline) timeline() time.Duration {
 	per := b.perReport() * uint64(b.Robots)
-	reports := (uint64(b.Certificates)*3_600_000 + per - 1) / per
-	return time.Duration(reports*reportSpan*readingMS) * time.Millisecond
+	reports := (uint64(b.Certificates)*b.profile.CertificateOre() + per - 1) / per
+	reading, readings := b.lengths()
+	return time.Duration(reports*readings*reading) * time.Millisecond
 }
 
 func (b *pipeline) certified(m mint.Minted) {
@@ -163,6 +192,7 @@ func (b *pipeline) measure(parent context.Context) (f PipelineFigures, err error
 // prepare enrols the robots, funds one contract and signs the backlog.
 func (b *pipeline) prepare(ctx context.Context) error {
 	d := &demo{Node: b.n, people: map[string]*seal.Signer{}}
+	var works *seal.Signer
 	for _, id := range []string{"works", "owner"} {
 		keys, err := seal.NewSigner(id, seal.RoleOrg)
 		if err != nil {
@@ -170,6 +200,9 @@ func (b *pipeline) prepare(ctx context.Context) error {
 		}
 		if err := d.enrolPerson(ctx, seal.RoleOrg, id, keys); err != nil {
 			return err
+		}
+		if id == "works" {
+			works = keys
 		}
 	}
 	var ids []string
@@ -199,7 +232,7 @@ func (b *pipeline) prepare(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	c, err := b.n.trust.Award(ctx, proof.Contract{
+	funded, err := b.n.contract(ctx, works, proof.Contract{
 		Enterprise: "works", Owner: "owner", Robots: ids, Digger: diggerID, Refinery: refineryID,
 		Work: b.reportsEach() * b.perReport() * uint64(b.Robots) / b.n.profile.OrePerIngot * b.n.profile.OrePerIngot, Release: proof.Release{Name: policy.Uniform, Parameter: policy.Hour},
 		Deadline: b.n.nowMS() + uint64(b.timeline().Milliseconds()) + policy.Day,
@@ -207,6 +240,7 @@ func (b *pipeline) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c := funded.Terms
 	if err := d.until(ctx, "the contract at the digger", func() (ok bool) {
 		b.n.digger.With(func(r *proof.Registry) { _, _, ok = r.Contract(c.ID) })
 		return ok
@@ -255,10 +289,11 @@ func (b *pipeline) signRobot(ctx context.Context, r *loadedRobot, contract strin
 	w := bufio.NewWriter(file)
 	var prev merkle.Hash
 	at := start
+	readingMS, readings := b.lengths()
 	for seq := uint64(1); seq <= b.reportsEach(); seq++ {
 		report := proof.Report{Robot: r.id, Contract: contract, Seq: seq, Prev: prev}
-		for range reportSpan {
-			report.Readings = append(report.Readings, proof.Reading{Start: at, End: at + readingMS, Energy: b.Watts * readingMS, Tokens: b.Tokens})
+		for range readings {
+			report.Readings = append(report.Readings, proof.Reading{Start: at, End: at + readingMS, Energy: b.Watts * readingMS, Tokens: b.Tokens * readingMS / 1000})
 			at += readingMS
 		}
 		env, err := r.keys.Sign(proof.TypeReport, report.Encode())
@@ -310,6 +345,11 @@ func (b *pipeline) drive(ctx context.Context) error {
 		select {
 		case serial := <-b.minted:
 			b.Progress("certificates", serial, uint64(b.Certificates))
+			if b.SealEach && serial < uint64(b.Certificates) {
+				if err := b.sealPacks(); err != nil {
+					return err
+				}
+			}
 			if serial >= uint64(b.Certificates) {
 				return b.settled(ctx, serial)
 			}
@@ -360,8 +400,8 @@ func (b *pipeline) send(ctx context.Context, r *loadedRobot) error {
 	}
 	defer file.Close()
 	in := bufio.NewReader(file)
-	sender := ReportSender{Bus: b.n.bus, Digger: diggerID}
-	window := uint64(max(inFlight/b.Robots, 8))
+	sender := uplink.Bus{Bus: b.n.bus, Digger: diggerID}
+	window := uint64(max(inFlight/b.Robots, 1)) // all of them fit the digger's queue: what is dropped is not sent again here
 	for seq := uint64(1); ; seq++ {
 		var size uint32
 		if err := binary.Read(in, binary.BigEndian, &size); errors.Is(err, io.EOF) {
@@ -388,10 +428,8 @@ func (b *pipeline) send(ctx context.Context, r *loadedRobot) error {
 
 // sizes seals the packs and measures what lies on the disk for a certificate.
 func (b *pipeline) sizes(f *PipelineFigures) error {
-	for _, c := range archive.Classes() {
-		if err := b.n.packs.Seal(c); err != nil {
-			return err
-		}
+	if err := b.sealPacks(); err != nil {
+		return err
 	}
 	packs, err := treeSize(b.n.path(packsDir))
 	if err != nil {
@@ -400,6 +438,34 @@ func (b *pipeline) sizes(f *PipelineFigures) error {
 	log, err := treeSize(b.n.path(logDir))
 	f.BytesCertificate, f.LogBytes = packs/int64(f.Certificates), log/int64(f.Certificates)
 	return err
+}
+
+func (b *pipeline) sealPacks() error {
+	for _, c := range archive.Classes() {
+		if err := b.n.packs.Seal(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchLevels lowers the retention level of a benchmark's directory and measures what
+// is left of the packs, bytes, at each level.
+func BenchLevels(ctx context.Context, dir string) (map[archive.Level]int64, error) {
+	_, profile, err := ReadIdentity(dir)
+	if err != nil {
+		return nil, err
+	}
+	left := map[archive.Level]int64{}
+	for _, level := range []archive.Level{archive.LevelIngots, archive.LevelCertificates} {
+		if _, err := archive.Prune(ctx, dir, archive.PruneOptions{Profile: profile, Level: level}); err != nil {
+			return nil, err
+		}
+		if left[level], err = treeSize(filepath.Join(dir, packsDir)); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 func treeSize(dir string) (sum int64, err error) {

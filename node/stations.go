@@ -51,6 +51,7 @@ func (n *Node) openLog(ctx context.Context) (err error) {
 	}
 	n.prooflog, err = prooflog.Open(ctx, n.path(logDir), prooflog.Options{
 		Signer: signers[seal.Ed25519], Additional: []note.Signer{signers[seal.Falcon512Padded]}, Warn: n.log.With("room", "log"),
+		Witnesses: n.logWitnesses(),
 	})
 	if err == nil {
 		n.later(func() error { return n.prooflog.Close(context.Background()) })
@@ -81,7 +82,7 @@ func (n *Node) openVault(ctx context.Context) error {
 	}
 	n.vault, err = vault.Open(ctx, vault.Options{
 		ID: vaultID, Origin: n.identity.Origin, Profile: n.profile, Signer: n.ring.Vault, DB: n.dbs["vault"], Outbox: out,
-		Clock: n.clock, Logger: n.log, Posted: n.posted, Verified: n.latency.verifying("vault"),
+		Clock: n.clock, Logger: n.log, Posted: n.posted, Daily: true, Verified: n.latency.verifying("vault"),
 	})
 	return err
 }
@@ -98,11 +99,6 @@ func (n *Node) openTrust(ctx context.Context) error {
 	return err
 }
 
-// accepted lets Trust ask the digger, which is opened after it.
-type accepted struct{ n *Node }
-
-func (a accepted) Accepted(contract string) uint64 { return a.n.digger.Accepted(contract) }
-
 func (n *Node) openDigger(ctx context.Context) error {
 	out, err := n.outbox(ctx, "digger", diggerID, refineryID, mintID)
 	if err != nil {
@@ -116,8 +112,9 @@ func (n *Node) openDigger(ctx context.Context) error {
 	return err
 }
 
-// acknowledge answers a robot on the bus.
+// acknowledge answers a robot on the bus, and where it asks over HTTP.
 func (n *Node) acknowledge(robot string, ack bus.Ack) {
+	n.reports.say(robot, ack)
 	subject, err := bus.SubjectAck(diggerID, robot)
 	if err == nil {
 		err = n.bus.Publish(context.Background(), bus.Message{Subject: subject, Body: ack.Encode()})
@@ -166,12 +163,14 @@ func (n *Node) openMint(ctx context.Context) error {
 		Clock: n.clock, Logger: n.log, Poured: n.face.explorer.Poured, Minted: n.certified, Rest: n.cfg.rest,
 		Verified: n.latency.verifying("mint"),
 	})
-	return err
+	return outOfStep(err)
 }
 
 // connect starts the stations and what flows between them.
 func (n *Node) connect(ctx context.Context) {
 	n.start(ctx, "vault", n.vault.Run)
+	n.start(ctx, "trust", n.trust.Run)
+	n.start(ctx, "recalls", n.recalls)
 	n.start(ctx, "mint", n.mint.Run)
 	n.start(ctx, "digger", n.digger.Run)
 	n.start(ctx, "reports", n.receive)

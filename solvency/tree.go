@@ -151,13 +151,7 @@ func (t *Tree) Statement(origin string, seq, issuedMS uint64) proof.Solvency {
 }
 
 // over hashes leaves [from, to), at least one.
-func (t *Tree) over(from, to int) sumNode {
-	if to-from == 1 {
-		return leafNode(t.builder.leaves[from])
-	}
-	middle := from + split(to-from)
-	return join(t.over(from, middle), t.over(middle, to))
-}
+func (t *Tree) over(from, to int) sumNode { return overLeaves(t.builder.leaves[from:to]) }
 
 // node is over, from the kept nodes where it can: a span that begins at a block and
 // ends at one, or at the end of the tree, consists of whole subtrees.

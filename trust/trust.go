@@ -1,28 +1,30 @@
 // Package trust is the station that admits and contracts: it takes the reserve's
-// charter, policies and enrolments, opens contracts and sees that the vault funds
-// them.
+// charter, policies and enrolments, and leads contracts through their life.
 //
 // # What it does
 //
 // Every document that says who may do what passes here once, is checked by
 // [proof.Registry] against all before it, and goes to the mint to be logged, in
-// this order. A contract is checked (robots enrolled, bonded and free, rating ×
-// time enough for the work, parties known), funded by the vault, signed with a
-// trust key and logged; it counts from then on.
+// this order. A contract is proposed by an enterprise, countersigned by a trust key,
+// awarded and funded by the vault, signed and logged; it counts from then on. Trust
+// ends it when its deadline or too long a time without accepted ore has passed, or
+// when a party asks for it, by a closing that is logged before it takes effect, and
+// tells the vault what had been accepted by then.
 //
 // # What it trusts
 //
-// The charter's keys; its own store and clock. Not the parties of a contract.
+// The charter's keys, its own store and clock, the digger for what is accepted. Not
+// the parties of a contract.
 //
 // # What survives a crash
 //
-// Documents and their hand-over (outbox) in one transaction. A contract is written
-// down before the vault is asked to fund it, and forgotten only when the vault
-// refuses it: one that a crash or a failure left in between is funded under the same
-// number and signed later ([Station.Resume]).
+// Documents and their hand-over (outbox) in one transaction, and with them the case
+// that they are about. What the vault does for a contract comes before what Trust
+// writes of it and may be asked for again: a crash in between leaves a case that is
+// brought up to the vault's books later ([Station.Resume], [Station.Look]).
 //
 // It implements spec/proof-chain.md §3 (enrolments) and spec/ledger.md §2
-// (Contract), without bids.
+// (Contract, Ending), without bids.
 package trust
 
 import (
@@ -37,6 +39,7 @@ import (
 	"time"
 
 	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
@@ -57,23 +60,36 @@ func Schemas() []store.Schema {
 }
 
 // Clock is the time of the process.
-type Clock interface{ Now() time.Time }
+type Clock interface {
+	Now() time.Time
+	NewTimer(d time.Duration) (c <-chan time.Time, stop func() bool)
+}
 
-// Vault is what Trust needs of the vault.
+// Vault is what Trust needs of the vault. Every call may be repeated: what was done
+// before gives the same answer. A refusal is a [*ledger.Error] with the reason and its
+// figures, and has changed nothing; after any other error it may have been done.
 type Vault interface {
-	// Fund moves the vault's part of a contract's stake, once for each contract,
-	// and returns the time of that posting; the same contract again gives the same
-	// answer. A refusal is a [*ledger.Error] with the reason and its figures, and
-	// has changed nothing; after any other error the contract may be funded.
-	Fund(ctx context.Context, terms proof.Contract) (fundedMS uint64, err error)
+	// Award makes the vault check, locks the deposit and opens a contract to investors.
+	Award(ctx context.Context, terms proof.Contract) error
+	// Fund moves what the investments leave of the stake.
+	Fund(ctx context.Context, contract string) (ledger.Contract, error)
+	// Abandon ends a contract that was awarded and not funded.
+	Abandon(ctx context.Context, contract string, withdrawn bool) error
+	// Close follows a closing that is logged and has taken effect.
+	Close(ctx context.Context, contract string, accepted uint64) error
 	// Accepted books that all work of a contract is accepted: its robots are free.
 	Accepted(ctx context.Context, contract string) error
+	// Money is what the books know of a contract since its award.
+	Money(contract string) (money ledger.Contract, found bool)
 }
 
 // Digger is what Trust needs to know of a contract's progress.
 type Digger interface {
 	// Accepted returns the ore that was accepted under a contract.
 	Accepted(contract string) uint64
+	// Closed tells whether a logged closing of the contract has taken effect at the
+	// digger: what it has accepted is final.
+	Closed(contract string) bool
 }
 
 // Options say who Trust is. All but Logger are required.
@@ -95,12 +111,14 @@ type Station struct {
 	log *slog.Logger
 
 	// mu orders documents and guards what follows.
-	mu         sync.Mutex
-	registry   *proof.Registry
-	seq        uint64 // of the last document
-	number     uint64 // of the last contract
-	unfinished bool   // a contract may be funded and is not signed
-	broken     error  // why the book could not be read again
+	mu       sync.Mutex
+	registry *proof.Registry
+	seq      uint64 // of the last document
+	quota    quota
+	number   uint64            // of the last contract
+	live     map[uint64]Case   // contracts whose life has not ended
+	noted    map[uint64]uint64 // when the progress of a contract was last written, Unix ms
+	broken   error             // why the book could not be read again
 }
 
 // Code names the kind of an [Error]; codes are stable.
@@ -111,6 +129,12 @@ const (
 	CodeRefused      Code = "refused"       // a document that may not be logged
 	CodeUnknownRobot Code = "unknown_robot" // not enrolled with the contract's digger
 	CodeUnknownParty Code = "unknown_party" // enterprise, owner, digger or refinery
+
+	CodeUnknownContract Code = "unknown_contract"
+	CodeWrongState      Code = "wrong_state"   // not at this point of a contract's life
+	CodeBadSignature    Code = "bad_signature" // not by whom it binds
+	CodePartial         Code = "partial"       // signed by a key of a party to the contract
+	CodeExpired         Code = "expired"       // signed too long ago, or ahead of the clock
 )
 
 // Error is an error of this station.
@@ -150,7 +174,8 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 // load builds the registry from the store; after an error it is as it was.
 func (s *Station) load(ctx context.Context) error {
 	registry := proof.NewRegistry(s.Profile, nil)
-	var seq, number, open uint64
+	var seq, number uint64
+	live := map[uint64]Case{}
 	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM trust_document ORDER BY seq")
 		if err != nil {
@@ -173,19 +198,32 @@ func (s *Station) load(ctx context.Context) error {
 		if err := rows.Err(); err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, "SELECT coalesce(max(number), 0), count(*) - count(document) FROM trust_contract").Scan(&number, &open)
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(number), 0) FROM trust_case").Scan(&number); err != nil {
+			return err
+		}
+		cases, err := readCases(ctx, tx, "WHERE state NOT IN ('rejected', 'completed', 'cancelled', 'defaulted')")
+		for _, c := range cases {
+			if signed, digest, ok := registry.Contract(c.Terms.ID); ok {
+				c.Terms, c.Document = signed, digest
+			}
+			live[c.Number] = c
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.registry, s.seq, s.number, s.unfinished = registry, seq, number, open > 0
+	s.quota = quota{}
+	s.quota.load(registry)
+	s.registry, s.seq, s.number, s.live, s.noted = registry, seq, number, live, map[uint64]uint64{}
 	return nil
 }
 
 // Submit admits a signed document: a charter, policy, enrolment or closing. It
 // returns when the document is on disk and on its way to the log. The same
 // document again changes nothing. A document that may not be logged is refused with
-// [CodeRefused]; a contract is opened by [Station.Award].
+// [CodeRefused]; a contract is opened by
+// [Station.Propose].
 func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,6 +231,9 @@ func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
 		return err
 	}
 	if err := s.admissible(env, uint64(s.Clock.Now().UnixMilli())); err != nil {
+		if coded := (*Error)(nil); errors.As(err, &coded) {
+			return err
+		}
 		return &Error{Code: CodeRefused, Detail: err.Error()}
 	}
 	return s.submit(ctx, env, nil)
@@ -207,13 +248,20 @@ func (s *Station) admissible(env seal.Envelope, now uint64) error {
 	case proof.TypePolicy:
 		// The first one founds the reserve.
 		d, err := policy.Decode(env.Payload)
-		if err == nil && d.Version > 1 && d.Effective <= now {
-			return fmt.Errorf("policy version %d would hold since %d, it is %d", d.Version, d.Effective, now)
+		if err != nil || d.Version <= 1 {
+			return nil
+		}
+		if p, _, ok := s.registry.Policy(now); ok && d.Effective < now+p.Notice {
+			return fmt.Errorf("policy version %d would hold from %d on, %d ms before its notice of %d ms has run: it is %d",
+				d.Version, d.Effective, now+p.Notice-d.Effective, p.Notice, now)
 		}
 	case proof.TypeEnrolment:
 		e, err := seal.DecodeEnrolment(env.Payload)
 		if _, _, founded := s.registry.Policy(torq.TimeLimitMS); err == nil && e.Robot == nil && !founded {
 			return errors.New("there is no wallet before the first policy")
+		}
+		if err == nil && e.Robot == nil {
+			return s.admissiblePerson(e, now)
 		}
 	case proof.TypeClosing:
 		c, err := proof.DecodeClosing(env.Payload)
@@ -266,6 +314,7 @@ func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(conte
 		return err
 	}
 	s.seq++
+	s.quota.submitted(env)
 	return nil
 }
 

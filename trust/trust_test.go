@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -37,6 +38,11 @@ func (c *handClock) Now() time.Time {
 	return time.UnixMilli(int64(c.now))
 }
 
+func (c *handClock) NewTimer(time.Duration) (<-chan time.Time, func() bool) {
+	t := time.NewTimer(time.Millisecond)
+	return t.C, t.Stop
+}
+
 func (c *handClock) move(now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,28 +54,61 @@ type fakeVault struct {
 	clock *handClock
 
 	mu       sync.Mutex
-	funded   map[string]uint64
+	books    map[string]ledger.Contract
 	accepted []string
+	closed   map[string]uint64 // ore accepted, by contract
 	asked    int
 	refuse   error // before anything is done
 	lose     error // after it is done
 }
 
-func (v *fakeVault) Fund(_ context.Context, c proof.Contract) (uint64, error) {
+// change does something to a contract unless it is to be refused.
+func (v *fakeVault) change(contract string, do func(c *ledger.Contract)) (ledger.Contract, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.asked++
-	if at, known := v.funded[c.ID]; known {
-		return at, nil
-	}
 	if v.refuse != nil {
-		return 0, v.refuse
+		return ledger.Contract{}, v.refuse
 	}
-	v.funded[c.ID] = uint64(v.clock.Now().UnixMilli())
+	c := v.books[contract]
+	do(&c)
+	v.books[contract] = c
 	if v.lose != nil {
-		return 0, v.lose
+		return ledger.Contract{}, v.lose
 	}
-	return v.funded[c.ID], nil
+	return c, nil
+}
+
+func (v *fakeVault) Award(_ context.Context, c proof.Contract) error {
+	_, err := v.change(c.ID, func(m *ledger.Contract) {
+		if m.Stage == "" {
+			m.Stage, m.VaultPart = ledger.Awarded, torq.JT(c.VaultPart)
+		}
+	})
+	return err
+}
+
+func (v *fakeVault) Fund(_ context.Context, contract string) (ledger.Contract, error) {
+	return v.change(contract, func(m *ledger.Contract) {
+		if m.Stage == ledger.Awarded {
+			m.Stage, m.FundedAt = ledger.Funded, uint64(v.clock.Now().UnixMilli())
+		}
+	})
+}
+
+func (v *fakeVault) Abandon(_ context.Context, contract string, withdrawn bool) error {
+	_, err := v.change(contract, func(m *ledger.Contract) {
+		m.Stage, m.Cause = ledger.Cancelled, ledger.CauseCancelled
+		if withdrawn {
+			m.Cause = ledger.CauseWithdrawn
+		}
+	})
+	return err
+}
+
+func (v *fakeVault) Close(_ context.Context, contract string, accepted uint64) error {
+	_, err := v.change(contract, func(m *ledger.Contract) { m.Stage, v.closed[contract] = ledger.Closing, accepted })
+	return err
 }
 
 func (v *fakeVault) Accepted(_ context.Context, contract string) error {
@@ -77,6 +116,22 @@ func (v *fakeVault) Accepted(_ context.Context, contract string) error {
 	defer v.mu.Unlock()
 	v.accepted = append(v.accepted, contract)
 	return nil
+}
+
+func (v *fakeVault) Money(contract string) (ledger.Contract, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c, found := v.books[contract]
+	return c, found
+}
+
+// stage is what minting or an end makes of a contract.
+func (v *fakeVault) stage(contract string, s ledger.Stage) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c := v.books[contract]
+	c.Stage = s
+	v.books[contract] = c
 }
 
 func (v *fakeVault) fail(refuse, lose error) {
@@ -89,6 +144,13 @@ func (v *fakeVault) fail(refuse, lose error) {
 type fakeDigger struct {
 	mu       sync.Mutex
 	accepted map[string]uint64
+	open     bool // it has not heard of any closing
+}
+
+func (d *fakeDigger) Closed(string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.open
 }
 
 func (d *fakeDigger) Accepted(contract string) uint64 {
@@ -121,7 +183,7 @@ func bareOffice(t testing.TB) *office {
 	clock := &handClock{now: genesis}
 	o := &office{
 		t: t, dir: t.TempDir(), reserve: prooftest.New(t, torq.Standard()), clock: clock,
-		vault: &fakeVault{clock: clock, funded: map[string]uint64{}}, digger: &fakeDigger{accepted: map[string]uint64{}},
+		vault: &fakeVault{clock: clock, books: map[string]ledger.Contract{}, closed: map[string]uint64{}}, digger: &fakeDigger{accepted: map[string]uint64{}},
 	}
 	o.open()
 	return o
@@ -229,6 +291,32 @@ func terms(robots ...string) proof.Contract {
 	}
 }
 
+// proposal is what an enterprise signs.
+func (o *office) proposal(terms proof.Contract) seal.Envelope {
+	o.t.Helper()
+	p := proof.Proposal{
+		Origin: prooftest.Origin, Enterprise: terms.Enterprise, Owner: terms.Owner, Robots: slices.Sorted(slices.Values(terms.Robots)),
+		Digger: terms.Digger, Refinery: terms.Refinery, Work: terms.Work, Stake: terms.Stake, VaultPart: terms.VaultPart, Release: terms.Release,
+		DateToMarket: terms.DateToMarket, Created: uint64(o.clock.Now().UnixMilli()), Deadline: terms.Deadline,
+	}
+	rand.Read(p.ID[:]) // never fails (crypto/rand)
+	env, err := prooftest.Signer(o.t, terms.Enterprise, seal.RoleOrg).Sign(proof.TypeProposal, p.Encode())
+	o.must(err)
+	return env
+}
+
+// lead takes a contract from its proposal to its funding.
+func (o *office) lead(terms proof.Contract) (proof.Contract, error) {
+	c, err := o.Propose(context.Background(), o.proposal(terms))
+	for _, action := range []proof.Action{proof.ActionCountersign, proof.ActionAward, proof.ActionFund} {
+		if err != nil {
+			break
+		}
+		c, err = o.Act(context.Background(), c.Number, action, "")
+	}
+	return c.Terms, err
+}
+
 // sent is what waits for the mint.
 func (o *office) sent() (subjects []string, envs []seal.Envelope) {
 	o.t.Helper()
@@ -259,7 +347,7 @@ func (o *office) sent() (subjects []string, envs []seal.Envelope) {
 func (o *office) traces() (n [4]int) {
 	o.t.Helper()
 	o.must(o.db.View(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM trust_document), (SELECT count(*) FROM trust_contract), (SELECT count(*) FROM bus_outbox)").
+		return tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM trust_document), (SELECT count(*) FROM trust_case), (SELECT count(*) FROM bus_outbox)").
 			Scan(&n[0], &n[1], &n[2])
 	}))
 	o.With(func(r *proof.Registry) { n[3] = r.Len() })
@@ -276,7 +364,8 @@ func (o *office) fails() (mend func()) {
 		}))
 	}
 	run("CREATE TRIGGER broken BEFORE INSERT ON trust_document BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
-	return func() { run("DROP TRIGGER broken") }
+	run("CREATE TRIGGER broken_case BEFORE UPDATE ON trust_case BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+	return func() { run("DROP TRIGGER broken"); run("DROP TRIGGER broken_case") }
 }
 
 func code(err error) trust.Code {
@@ -325,7 +414,7 @@ func TestTheSameDocumentAgainChangesNothing(t *testing.T) {
 
 func TestADocumentThatMayNotBeLoggedIsRefusedAndLeavesNothing(t *testing.T) {
 	o := newOffice(t)
-	c, err := o.Award(t.Context(), terms("r1"))
+	c, err := o.lead(terms("r1"))
 	o.must(err)
 	first, err := policy.Decode(o.policy(policy.Document{}, genesis).Payload)
 	o.must(err)
@@ -338,16 +427,17 @@ func TestADocumentThatMayNotBeLoggedIsRefusedAndLeavesNothing(t *testing.T) {
 	contract := terms("r2")
 	contract.ID, contract.Funded = proof.ContractID(prooftest.Origin, 9), genesis
 	for name, env := range map[string]seal.Envelope{
-		"an enrolment signed for another":       forged,
-		"an enrolment that nobody signed":       unsigned,
-		"an enrolment signed by Trust":          o.reserve.Sign(prooftest.Trust, proof.TypeEnrolment, o.enrolment("mallory", seal.RoleMember).Payload),
-		"a second first charter":                o.reserve.Sign(prooftest.Root, proof.TypeCharter, []byte("{}")),
-		"a report":                              o.reserve.Sign(prooftest.Trust, proof.TypeReport, []byte{0x80}),
-		"a distribution":                        o.reserve.Sign(prooftest.Vault, proof.TypeDistribution, []byte{0x80}),
-		"a contract that the vault never saw":   o.reserve.Sign(prooftest.Trust, proof.TypeContract, contract.Encode()),
-		"a policy whose time has come already":  o.policy(first, genesis+1),
-		"a closing without notice":              o.closing(c.ID, genesis+2*policy.Day+first.ClosingNotice-1),
-		"a closing of a contract nobody opened": o.closing(proof.ContractID(prooftest.Origin, 9), genesis+3*policy.Day),
+		"an enrolment signed for another":                 forged,
+		"an enrolment that nobody signed":                 unsigned,
+		"an enrolment signed by Trust":                    o.reserve.Sign(prooftest.Trust, proof.TypeEnrolment, o.enrolment("mallory", seal.RoleMember).Payload),
+		"a second first charter":                          o.reserve.Sign(prooftest.Root, proof.TypeCharter, []byte("{}")),
+		"a report":                                        o.reserve.Sign(prooftest.Trust, proof.TypeReport, []byte{0x80}),
+		"a distribution":                                  o.reserve.Sign(prooftest.Vault, proof.TypeDistribution, []byte{0x80}),
+		"a contract that the vault never saw":             o.reserve.Sign(prooftest.Trust, proof.TypeContract, contract.Encode()),
+		"a policy whose time has come already":            o.policy(first, genesis+1),
+		"a policy that was signed in time and comes late": o.policy(first, genesis+2*policy.Day-1),
+		"a closing without notice":                        o.closing(c.ID, genesis+2*policy.Day+first.ClosingNotice-1),
+		"a closing of a contract nobody opened":           o.closing(proof.ContractID(prooftest.Origin, 9), genesis+3*policy.Day),
 	} {
 		if err := o.Submit(t.Context(), env); code(err) != trust.CodeRefused {
 			t.Errorf("%s: %v", name, err)
@@ -401,7 +491,7 @@ func TestAContractIsFundedSignedAndLogged(t *testing.T) {
 	o := newOffice(t)
 	o.clock.move(genesis + 5)
 	asked := terms("r2", "r1")
-	c, err := o.Award(t.Context(), asked)
+	c, err := o.lead(asked)
 	o.must(err)
 	if c.ID != proof.ContractID(prooftest.Origin, 1) || c.Funded != genesis+5 || !slices.Equal(c.Robots, []string{"r1", "r2"}) || asked.Robots[0] != "r2" {
 		t.Errorf("%+v of %+v", c, asked)
@@ -420,7 +510,7 @@ func TestAContractIsFundedSignedAndLogged(t *testing.T) {
 	if open := o.Open(); len(open) != 1 || open[0].ID != c.ID {
 		t.Errorf("open %+v", open)
 	}
-	next, err := o.Award(t.Context(), terms("r3"))
+	next, err := o.lead(terms("r3"))
 	if err != nil || next.ID != proof.ContractID(prooftest.Origin, 2) {
 		t.Errorf("the next is %q, %v", next.ID, err)
 	}
@@ -430,7 +520,7 @@ func TestAContractIsOpenUntilItsWorkItsDeadlineOrItsClosing(t *testing.T) {
 	o := newOffice(t)
 	var all []proof.Contract
 	for _, robot := range []string{"r1", "r2", "r3"} {
-		c, err := o.Award(t.Context(), terms(robot))
+		c, err := o.lead(terms(robot))
 		o.must(err)
 		all = append(all, c)
 	}
@@ -484,7 +574,7 @@ func TestAPartyThatIsNotEnrolledIsNamed(t *testing.T) {
 	} {
 		c := terms("r1")
 		test.edit(&c)
-		if _, err := o.Award(t.Context(), c); code(err) != test.want {
+		if _, err := o.lead(c); code(err) != test.want {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
 	}
@@ -506,132 +596,26 @@ func TestATrustKeyThatHasEndedMovesNoMoney(t *testing.T) {
 	})
 	o.must(o.Submit(t.Context(), o.logged(len(o.reserve.Log)-1)))
 	o.clock.move(genesis + 10)
-	if _, err := o.Award(t.Context(), terms("r1")); code(err) != trust.CodeRefused || o.vault.asked != 0 {
+	if _, err := o.lead(terms("r1")); code(err) != trust.CodeBadSignature || o.vault.asked != 0 {
 		t.Errorf("awarded: %v; the vault was asked %d times", err, o.vault.asked)
-	}
-}
-
-func TestARefusalOfTheVaultLeavesNothingAndItsNumberIsUsedAgain(t *testing.T) {
-	o := newOffice(t)
-	want := o.traces()
-	refusal := &ledger.Error{Code: ledger.CodeVaultCheck, Detail: "stake: the vault's part is 100 JT, stake.available holds 7", Operation: -1}
-	o.vault.fail(fmt.Errorf("asked: %w", refusal), nil)
-	for range 2 {
-		_, err := o.Award(t.Context(), terms("r1"))
-		var figures *ledger.Error
-		if !errors.As(err, &figures) || figures.Detail != refusal.Detail {
-			t.Errorf("awarded: %v", err)
-		}
-		if got := o.traces(); got != want {
-			t.Errorf("%v, want %v", got, want)
-		}
-	}
-	o.vault.fail(nil, nil)
-	c, err := o.Award(t.Context(), terms("r1"))
-	if err != nil || c.ID != proof.ContractID(prooftest.Origin, 1) {
-		t.Errorf("%q, %v", c.ID, err)
-	}
-	o.vault.fail(refusal, nil)
-	if _, err := o.Award(t.Context(), terms("r2")); err == nil {
-		t.Error("awarded")
-	}
-	o.restart()
-	o.must(o.Resume(t.Context()))
-	o.vault.fail(nil, nil)
-	if c, err := o.Award(t.Context(), terms("r2")); err != nil || c.ID != proof.ContractID(prooftest.Origin, 2) {
-		t.Errorf("%q, %v", c.ID, err)
-	}
-}
-
-func TestAContractThatMayBeFundedIsFinishedUnderItsNumber(t *testing.T) {
-	lost := errors.New("the vault has stopped")
-	for name, test := range map[string]struct {
-		leave  func(o *office) (mend func())
-		finish func(o *office)
-	}{
-		"no answer, then the next award": {
-			func(o *office) func() { o.vault.fail(nil, lost); return func() { o.vault.fail(nil, nil) } },
-			func(*office) {},
-		},
-		"no answer, then a restart": {
-			func(o *office) func() { o.vault.fail(nil, lost); return func() { o.vault.fail(nil, nil) } },
-			func(o *office) { o.restart(); o.must(o.Resume(context.Background())) },
-		},
-		"a document that was not saved, then the next award": {
-			func(o *office) func() { return o.fails() },
-			func(*office) {},
-		},
-		"a document that was not saved, then a restart": {
-			func(o *office) func() { return o.fails() },
-			func(o *office) { o.restart(); o.must(o.Resume(context.Background())) },
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := newOffice(t)
-			mend := test.leave(o)
-			if _, err := o.Award(t.Context(), terms("r1")); err == nil || ledger.CodeOf(err) != "" {
-				t.Fatalf("awarded: %v", err)
-			}
-			mend()
-			o.clock.move(genesis + 1000)
-			test.finish(o)
-			second, err := o.Award(t.Context(), terms("r2"))
-			if err != nil || second.ID != proof.ContractID(prooftest.Origin, 2) {
-				t.Fatalf("the next is %q, %v", second.ID, err)
-			}
-			o.With(func(r *proof.Registry) {
-				first, _, ok := r.Contract(proof.ContractID(prooftest.Origin, 1))
-				if !ok || first.Funded != genesis || !first.Assigned("r1") {
-					t.Errorf("the first is %+v", first)
-				}
-			})
-			if subjects, _ := o.sent(); !slices.Equal(subjects[len(subjects)-2:], []string{"rtq.contract.1.funded", "rtq.contract.2.funded"}) {
-				t.Errorf("sent %q", subjects)
-			}
-		})
-	}
-}
-
-func TestAnAwardThatTheVaultNeverGotIsForgottenWhenItRefusesLater(t *testing.T) {
-	o := newOffice(t)
-	want := o.traces()
-	o.vault.fail(errors.New("the vault does not run"), nil)
-	if _, err := o.Award(t.Context(), terms("r1")); err == nil {
-		t.Fatal("awarded")
-	}
-	o.restart()
-	if err := o.Resume(t.Context()); err == nil {
-		t.Error("resumed without a vault")
-	}
-	if got := o.traces(); got[1] != 1 {
-		t.Errorf("forgotten too early: %v", got)
-	}
-	o.vault.fail(&ledger.Error{Code: ledger.CodeVaultCheck}, nil)
-	o.must(o.Resume(t.Context()))
-	if got := o.traces(); got != want {
-		t.Errorf("%v, want %v", got, want)
-	}
-	o.vault.fail(nil, nil)
-	if c, err := o.Award(t.Context(), terms("r1")); err != nil || c.ID != proof.ContractID(prooftest.Origin, 1) {
-		t.Errorf("%q, %v", c.ID, err)
 	}
 }
 
 func TestRobotsAreFreedBeforeTheyAreBookedAgain(t *testing.T) {
 	o := newOffice(t)
-	first, err := o.Award(t.Context(), terms("r1", "r2"))
+	first, err := o.lead(terms("r1", "r2"))
 	o.must(err)
-	other, err := o.Award(t.Context(), terms("r3"))
+	other, err := o.lead(terms("r3"))
 	o.must(err)
 	o.digger.accept(other.ID, 7200)
-	_, err = o.Award(t.Context(), terms("r2"))
+	_, err = o.lead(terms("r2"))
 	o.must(err)
 	if len(o.vault.accepted) != 0 {
 		t.Errorf("told the vault of %q", o.vault.accepted)
 	}
 	o.digger.accept(first.ID, 7200)
 	o.restart()
-	_, err = o.Award(t.Context(), terms("r1"))
+	_, err = o.lead(terms("r1"))
 	o.must(err)
 	if !slices.Equal(o.vault.accepted, []string{first.ID}) {
 		t.Errorf("told the vault of %q", o.vault.accepted)
@@ -644,7 +628,7 @@ func TestManyAtOnceGetNumbersOfTheirOwn(t *testing.T) {
 	ids := make([]string, 24)
 	for i := range ids {
 		wg.Go(func() {
-			c, err := o.Award(context.Background(), terms([]string{"r1", "r2", "r3"}[i%3]))
+			c, err := o.lead(terms([]string{"r1", "r2", "r3"}[i%3]))
 			if err != nil {
 				t.Error(err)
 			}

@@ -132,12 +132,12 @@ func (s *Station) publish(ctx context.Context, tx *sql.Tx, p *Posted, now uint64
 		if err := s.publishHead(ctx, tx, p.Seq, p.Hash, now); err != nil {
 			return err
 		}
-	case ledger.KindRecall:
-		c, err := ledger.DecodeCommand(p.Command)
-		if err != nil {
+	case ledger.KindRecall, ledger.KindRepay:
+		serial, paid, err := recalledBy(&p.Posting)
+		if err != nil || !paid {
 			return err
 		}
-		d.Kind, d.Subject, d.Amount = proof.KindRecall, c.(*ledger.Recall).Serial, s.Profile.CertificateOre()
+		d.Kind, d.Subject, d.Amount = proof.KindRecall, serial, s.Profile.CertificateOre()
 	default:
 		return nil
 	}

@@ -434,15 +434,15 @@ func TestAContractThatTheVaultMayNotFundIsRefusedWithItsFigures(t *testing.T) {
 		c    proof.Contract
 		want ledger.Code
 	}{
-		"more than the vault has":   {edit(func(c *proof.Contract) { c.Work, c.Stake, c.VaultPart = 4*rt, 2_000_001, 2_000_001 }), ledger.CodeVaultCheck},
-		"a part that is not S":      {edit(func(c *proof.Contract) { c.VaultPart-- }), ledger.CodeAmountInvalid},
-		"an unknown robot":          {edit(func(c *proof.Contract) { c.Robots = []string{"r3"} }), ledger.CodeVaultCheck},
-		"no robot":                  {edit(func(c *proof.Contract) { c.Robots = nil }), ledger.CodeVaultCheck},
-		"an unknown enterprise":     {edit(func(c *proof.Contract) { c.Enterprise = "nobody" }), ledger.CodeVaultCheck},
-		"a deadline that has been":  {edit(func(c *proof.Contract) { c.Deadline = h.clock.ms() }), ledger.CodeVaultCheck},
-		"too much work for robots":  {edit(func(c *proof.Contract) { c.Deadline = h.clock.ms() + 1 }), ledger.CodeVaultCheck},
-		"too much stake":            {edit(func(c *proof.Contract) { c.Work = rt / 2; c.Stake, c.VaultPart = rt, rt }), ledger.CodeVaultCheck},
-		"a contract without an end": {edit(func(c *proof.Contract) { c.Release.Name = "never" }), ledger.CodeVaultCheck},
+		"more than the vault has":    {edit(func(c *proof.Contract) { c.Work, c.Stake, c.VaultPart = 4*rt, 2_000_001, 2_000_001 }), ledger.CodeVaultCheck},
+		"a part that is more than S": {edit(func(c *proof.Contract) { c.VaultPart = c.Stake + 1 }), ledger.CodeVaultCheck},
+		"an unknown robot":           {edit(func(c *proof.Contract) { c.Robots = []string{"r3"} }), ledger.CodeVaultCheck},
+		"no robot":                   {edit(func(c *proof.Contract) { c.Robots = nil }), ledger.CodeVaultCheck},
+		"an unknown enterprise":      {edit(func(c *proof.Contract) { c.Enterprise = "nobody" }), ledger.CodeVaultCheck},
+		"a deadline that has been":   {edit(func(c *proof.Contract) { c.Deadline = h.clock.ms() }), ledger.CodeVaultCheck},
+		"too much work for robots":   {edit(func(c *proof.Contract) { c.Deadline = h.clock.ms() + 1 }), ledger.CodeVaultCheck},
+		"too much stake":             {edit(func(c *proof.Contract) { c.Work = rt / 2; c.Stake, c.VaultPart = rt, rt }), ledger.CodeVaultCheck},
+		"a contract without an end":  {edit(func(c *proof.Contract) { c.Release.Name = "never" }), ledger.CodeVaultCheck},
 	} {
 		_, err := h.Fund(t.Context(), test.c)
 		if ledger.CodeOf(err) != test.want {

@@ -29,8 +29,9 @@ type Receipt struct {
 // as fifty orders take the writer: whoever wants a receipt signs it, on a core of its
 // own, and one alone for each order.
 type receipts struct {
-	mu   sync.Mutex
-	open map[string]*signing
+	mu    sync.Mutex
+	open  map[string]*signing
+	ready chan struct{} // closed when Run has signed what a crash left unsigned
 }
 
 // signing is a receipt under way; closed done, the others may be read.
@@ -70,6 +71,7 @@ func (s *Station) sign(ctx context.Context, key string, e Executed, r *signing) 
 }
 
 func (s *Station) receipt(ctx context.Context, key string, e Executed) (seal.Envelope, error) {
+	<-s.signings.ready
 	env, found, err := s.stored(ctx, key)
 	if err != nil || found {
 		return env, unavailable(err)

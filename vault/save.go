@@ -21,6 +21,9 @@ func (s *Station) save(ctx context.Context, tx *sql.Tx, ch ledger.Changes, now u
 		if err := s.publish(ctx, tx, p, max(now, p.Time)); err != nil {
 			return err
 		}
+		if err := s.announce(ctx, tx, p, now); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ const (
 	LineBond      LineKind = "bond"      // locked with its fee, or redeemed
 	LineInvested  LineKind = "invested"
 	LineReturned  LineKind = "returned" // of an investment or a deposit
+	LineYield     LineKind = "yield"    // of savings
 )
 
 // StatementLine is one movement of a wallet.
@@ -55,8 +56,8 @@ type StatementPage struct {
 	Next  Place // where the page after it begins; zero when there is none
 }
 
-// Statement lists at most limit lines of a member's or an organisation's wallet
-// from a place on, newest first. The error is a [*ledger.Error] of code
+// Statement lists at most limit lines of a member's or an organisation's wallet, or of
+// its savings (`savings:member:ada`), from a place on, newest first. The error is a [*ledger.Error] of code
 // unknown_account when there is no such wallet, malformed when the place is none
 // of it.
 //
@@ -156,13 +157,13 @@ func (s *Station) standing(account string) (now standing, err error) {
 			err = &Error{Code: CodeUnavailable, Detail: "the store does not answer"}
 			return
 		}
-		a, found := b.Account(account)
+		balance, found := balanceOf(b, account)
 		if !found {
 			err = &ledger.Error{Code: ledger.CodeUnknownAccount, Detail: fmt.Sprintf("there is no account %q", account), Operation: -1}
 			return
 		}
 		state := b.State()
-		now = standing{balance: a.Balance, seq: state.Seq, time: state.Time}
+		now = standing{balance: balance, seq: state.Seq, time: state.Time}
 	})
 	return now, err
 }
@@ -399,7 +400,7 @@ func (r *statement) between(ctx context.Context, older row, seq uint64, now torq
 		r.add(StatementLine{Posting: seq, Time: r.posting.Time, Kind: LineDemurrage, Amount: -demurrage, Balance: now})
 	}
 	if dividend != 0 {
-		r.add(StatementLine{Posting: seq, Time: r.posting.Time, Kind: LineDividend, Amount: dividend, Balance: older.balance + dividend})
+		r.add(StatementLine{Posting: seq, Time: r.posting.Time, Kind: yields(r.account, LineDividend), Amount: dividend, Balance: older.balance + dividend})
 	}
 	return nil
 }
@@ -414,7 +415,8 @@ func (r *statement) movement(ctx context.Context, m row) error {
 		return fmt.Errorf("posting %d has %d lines, the statement of %s names line %d", m.seq, len(r.posting.Entries), r.account, m.line)
 	}
 	l.Other = counterpart(r.posting.Entries, m.line)
-	l.Kind = kindOf(r.posting.Kind, m.amount, l.Other)
+	into, _, _ := strings.Cut(r.account, ":")
+	l.Kind = kindOf(r.posting.Kind, m.amount, l.Other, into)
 	if r.order != nil {
 		l.Order, l.Memo = hex.EncodeToString(r.order.ID[:]), memoOf(r.order, r.posting.Entries, m.line)
 	}
@@ -471,12 +473,17 @@ func counterpart(entries []ledger.Entry, line int) string {
 	return ""
 }
 
-// kindOf names a movement by its posting, its direction and the other account.
-func kindOf(posting ledger.Kind, amount torq.JT, other string) LineKind {
+// kindOf names a movement by its posting, its direction, the other account and the class
+// of its own.
+func kindOf(posting ledger.Kind, amount torq.JT, other, into string) LineKind {
 	class, _, _ := strings.Cut(other, ":")
 	switch {
 	case class == "bonds":
 		return LineBond
+	case amount > 0 && posting == ledger.KindOrder && into == "savings":
+		return LineSaved
+	case amount < 0 && class == "leaving":
+		return LineWithdrawn
 	case amount < 0 && class == "savings":
 		return LineSaved
 	case amount < 0 && class == "stake.invested":

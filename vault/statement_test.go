@@ -157,11 +157,12 @@ func (b *bank) feed(env seal.Envelope, certificates [][]byte) {
 func (b *bank) fund(number, stake uint64) {
 	b.t.Helper()
 	ore := b.reserve.Profile.CertificateOre()
-	_, err := b.Fund(context.Background(), proof.Contract{
+	must(b.t, b.Award(context.Background(), proof.Contract{
 		ID: proof.ContractID(prooftest.Origin, number), Enterprise: enterprise, Owner: enterprise, Robots: []string{donor},
 		Work: 8 * ore, Stake: stake, VaultPart: stake, Release: proof.Release{Name: policy.Uniform, Parameter: 2 * policy.Hour},
 		Deadline: uint64(b.clock.Now().UnixMilli()) + 300*policy.Day,
-	})
+	}))
+	_, err := b.Fund(context.Background(), proof.ContractID(prooftest.Origin, number))
 	must(b.t, err)
 }
 

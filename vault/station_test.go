@@ -123,6 +123,7 @@ type house struct {
 	cancel  context.CancelFunc
 
 	message bus.Message // the last of the feed
+	daily   bool        // it makes statements of solvency
 	last    proof.Link  // certificate
 	run     proof.ProducerState
 	order   uint64
@@ -176,7 +177,7 @@ func (h *house) open() {
 	h.must(err)
 	h.Station, err = vault.Open(ctx, vault.Options{
 		ID: prooftest.Vault, Origin: prooftest.Origin, Profile: h.reserve.Profile, Signer: h.reserve.Signers[prooftest.Vault],
-		DB: h.db, Outbox: out, Clock: h.clock, Posted: h.hear,
+		DB: h.db, Outbox: out, Clock: h.clock, Posted: h.hear, Daily: h.daily,
 	})
 	h.must(err)
 	running, cancel := context.WithCancel(ctx)
@@ -315,6 +316,15 @@ func terms(number, work, stake uint64, robots ...string) proof.Contract {
 		Work: work, Stake: stake, VaultPart: stake, Release: proof.Release{Name: policy.Uniform, Parameter: 10 * policy.Hour},
 		Deadline: prooftest.Genesis + 300*policy.Day,
 	}
+}
+
+// Fund awards a contract and funds it at once.
+func (h *house) Fund(ctx context.Context, c proof.Contract) (uint64, error) {
+	if err := h.Award(ctx, c); err != nil {
+		return 0, err
+	}
+	funded, err := h.Station.Fund(ctx, c.ID)
+	return funded.FundedAt, err
 }
 
 func (h *house) fund(c proof.Contract) uint64 {

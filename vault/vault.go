@@ -47,6 +47,7 @@ import (
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/feed"
 	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
@@ -81,6 +82,8 @@ type Options struct {
 	Outbox  *bus.Outbox  // distributions and heads, producer ID
 	Clock   Clock
 	Logger  *slog.Logger
+	// Daily has the vault make a statement of solvency every day.
+	Daily bool
 
 	// Posted is called by the writer after postings are on disk, in order, if
 	// set. It MUST return soon, and MUST NOT wait for anything that waits for the
@@ -101,6 +104,7 @@ type Posted struct {
 	Supply       torq.JT // after it
 
 	lines []line
+	bonds []ledger.Bond // issued or changed by it
 }
 
 // line is a movement of somebody's account, with the balance after it.
@@ -122,12 +126,14 @@ type Station struct {
 	keys     *keys // of the writer
 
 	// mu guards what follows. Run holds it while it applies and commits.
-	mu       sync.RWMutex
-	registry *proof.Registry
-	book     *ledger.Book
-	each     torq.JT  // what one member has received of all dividends
-	fresh    []Posted // applied and not yet committed
-	away     bool     // the books could not be read again: these are empty
+	mu         sync.RWMutex
+	registry   *proof.Registry
+	book       *ledger.Book
+	each       torq.JT              // what one member has received of all dividends
+	objections map[merkle.Hash]bool // to rebindings, by the enrolment's digest
+	stated     statedAt             // the newest statement of solvency
+	fresh      []Posted             // applied and not yet committed
+	away       bool                 // the books could not be read again: these are empty
 }
 
 // job is something that waits for the writer.
@@ -192,7 +198,7 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Station{Options: o, log: o.Logger.With("station", "vault"), jobs: make(chan *job, maxJobs), quit: make(chan struct{})}
-	s.signings.open = make(map[string]*signing)
+	s.signings.open, s.signings.ready = make(map[string]*signing), make(chan struct{})
 	s.keys = &keys{db: o.DB}
 	return s, s.load(ctx)
 }
@@ -209,7 +215,15 @@ func (s *Station) load(ctx context.Context) error {
 	}
 	book := s.emptyBook()
 	var each sql.NullInt64
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	var objections map[merkle.Hash]bool
+	var stated statedAt
+	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		if objections, err = loadObjections(ctx, tx); err != nil {
+			return err
+		}
+		if stated, err = loadStated(ctx, tx); err != nil {
+			return err
+		}
 		if err := tx.QueryRowContext(ctx, "SELECT max(sum) FROM vault_dividend").Scan(&each); err != nil {
 			return err
 		}
@@ -228,6 +242,8 @@ func (s *Station) load(ctx context.Context) error {
 		return err
 	}
 	s.registry, s.book, s.each, s.away = registry, book, torq.JT(each.Int64), false
+	stated.making, stated.after = s.stated.making, s.stated.after
+	s.objections, s.stated = objections, stated
 	return nil
 }
 
@@ -262,6 +278,11 @@ func (s *Station) do(ctx context.Context, j *job) error {
 // vault.
 func (s *Station) Run(ctx context.Context) error {
 	defer close(s.quit)
+	err := s.signOwed(context.WithoutCancel(ctx))
+	close(s.signings.ready)
+	if err != nil {
+		return unavailable(err)
+	}
 	for {
 		timer, stop := s.Clock.NewTimer(idle)
 		var batch []*job
@@ -275,6 +296,9 @@ func (s *Station) Run(ctx context.Context) error {
 			return nil
 		}
 		err := s.commit(ctx, batch)
+		if err == nil {
+			s.daily(ctx)
+		}
 		if store.CodeOf(err) == store.CodeUnavailable {
 			s.log.Warn("the store does not answer; orders are refused until it does", "error", err)
 			err = s.await(ctx)
@@ -394,6 +418,7 @@ func (s *Station) transact(ctx context.Context, batch []*job) (refused []error, 
 	}
 	if unread := s.load(ctx); unread != nil {
 		s.registry, s.book, s.each, s.away = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0, true
+		s.objections = map[merkle.Hash]bool{}
 		err = errors.Join(err, unread)
 	}
 	return nil, nil, false, err
@@ -447,6 +472,7 @@ func (s *Station) advance(now uint64, most int) (all bool, err error) {
 // apply posts one command in memory. An error of the command is refused; one that
 // leaves the books unusable is err.
 func (s *Station) apply(c ledger.Command, now uint64) (out ledger.Outcome, refused, err error) {
+	before := s.bondsBefore(c)
 	out, refused = s.book.Apply(c, now)
 	if ledger.CodeOf(refused) == ledger.CodeBehind {
 		// Something became due by what was posted just before: a contract's end.
@@ -464,6 +490,7 @@ func (s *Station) apply(c ledger.Command, now uint64) (out ledger.Outcome, refus
 		p := Posted{
 			Posting: *out.Posting, Members: out.Members, Each: out.Each,
 			Certificates: state.Certificates, Supply: state.Supply(), lines: s.lines(out.Posting.Entries),
+			bonds: s.bondsAfter(before),
 		}
 		s.fresh = append(s.fresh, p)
 	}

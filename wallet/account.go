@@ -79,7 +79,7 @@ type Wallet struct {
 }
 
 // New is a wallet with a seed, unlocked, for one reserve: origin is the name of its
-// log.
+// log, or "" while the wallet has not met its reserve ([Wallet.Bind]).
 func New(origin string, seed Seed) (*Wallet, error) {
 	w, err := NewWatchOnly(origin)
 	if err == nil {
@@ -90,13 +90,25 @@ func New(origin string, seed Seed) (*Wallet, error) {
 
 // NewWatchOnly is a wallet without a seed: it cannot sign anything.
 func NewWatchOnly(origin string) (*Wallet, error) {
-	if !seal.ValidOrigin(origin) {
+	if origin != "" && !seal.ValidOrigin(origin) {
 		return nil, failf(CodeMalformed, "%q cannot be the name of a reserve's log", clip(origin))
 	}
 	return &Wallet{origin: origin}, nil
 }
 
-// Origin is the name of the reserve's log.
+// Bind makes the wallet one of a reserve, for good: it never signs for another.
+func (w *Wallet) Bind(origin string) error {
+	if !seal.ValidOrigin(origin) {
+		return failf(CodeMalformed, "%q cannot be the name of a reserve's log", clip(origin))
+	}
+	if w.origin != "" && w.origin != origin {
+		return failf(CodeOrder, "the wallet belongs to the reserve %s, this is %s", w.origin, origin)
+	}
+	w.origin = origin
+	return nil
+}
+
+// Origin is the name of the reserve's log, "" while the wallet has not met its reserve.
 func (w *Wallet) Origin() string { return w.origin }
 
 // Accounts lists the accounts in the order in which they were added.

@@ -145,7 +145,7 @@ func ReadSecret(path, passphrase string) (KeptSecret, error) {
 			return KeptSecret{}, failf(CodePassphrase, "%s is encrypted: a passphrase is needed", path)
 		}
 		if data, err = decrypt(string(data), passphrase); err != nil {
-			return KeptSecret{}, wrapf(CodePassphrase, err, "%s: the passphrase does not open it", path)
+			return KeptSecret{}, failf(CodePassphrase, "%s: the passphrase does not open it", path)
 		}
 	}
 	var file secretFile

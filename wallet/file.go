@@ -116,7 +116,7 @@ func (w *Wallet) Unlock(passphrase string) error {
 	}
 	raw, err := decrypt(w.sealed, passphrase)
 	if err != nil {
-		return wrapf(CodePassphrase, err, "the passphrase does not open the wallet")
+		return failf(CodePassphrase, "the passphrase does not open the wallet")
 	}
 	if len(raw) != len(Seed{}) {
 		return failf(CodeMalformed, "the wallet's seed has %d bytes, want 32", len(raw))

@@ -125,6 +125,9 @@ func (w *Wallet) Order(account string, nowMS, expiresMS uint64, operations ...le
 	if err != nil {
 		return ledger.Order{}, seal.Envelope{}, err
 	}
+	if w.origin == "" {
+		return ledger.Order{}, seal.Envelope{}, failf(CodeOrder, "the wallet has not met its reserve yet")
+	}
 	o, err := NewOrder(w.origin, a.Name, nowMS, expiresMS, operations...)
 	if err != nil {
 		return ledger.Order{}, seal.Envelope{}, err

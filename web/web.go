@@ -43,13 +43,14 @@ var assetFiles embed.FS
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Options is what the node hands in; all but Log and Version are required.
+// Options is what the node hands in; all but Bonds, Log and Version are required.
 type Options struct {
 	Reader api.Reader
 	// Overview is [api.Server.Overview], which does not ask the reader more
 	// often than once a second.
 	Overview func(context.Context) (api.Overview, error)
 	OpenAPI  *huma.OpenAPI
+	Bonds    api.Bonds // nil: there are none
 	Clock    api.Clock
 	Log      *slog.Logger
 	Version  string
@@ -150,6 +151,7 @@ func (s *Site) routes() {
 		"GET /robots":                           s.robots,
 		"GET /robots/{id}":                      s.robot,
 		"GET /reserve":                          s.reserve,
+		"GET /bonds/{serial}":                   s.bond,
 		"GET /refusals":                         s.refusals,
 		"GET /charter":                          s.charter,
 		"GET /interface":                        s.apiPage,

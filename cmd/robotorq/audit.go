@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"robotorq.org/reserve/proof"
@@ -9,9 +10,10 @@ import (
 )
 
 type auditCmd struct {
-	Data    string   `placeholder:"DIR" help:"Data directory (default: ${data})."`
-	Root    []string `sep:"none" placeholder:"HEX" help:"Pin the charter to this root key (64 hex digits, repeatable)."`
-	Profile string   `hidden:""`
+	Data     string   `placeholder:"DIR" help:"Data directory (default: ${data})."`
+	Root     []string `sep:"none" placeholder:"HEX" help:"Pin the charter to this root key (64 hex digits, repeatable)."`
+	Receipts []string `type:"existingfile" sep:"none" placeholder:"FILE" help:"Receipts that a wallet has kept (its .receipts file): each must be in the books (repeatable)."`
+	Profile  string   `hidden:""`
 }
 
 // Help is the long help with examples.
@@ -46,8 +48,12 @@ func (c *auditCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	receipts, err := keptReceipts(c.Receipts)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
 	bar := newProgress(std.Err, g.JSON)
-	sum, err := audit.Run(ctx, dir, audit.Options{Profile: r.profile, Origin: r.origin, Roots: roots, Progress: bar.at})
+	sum, err := audit.Run(ctx, dir, audit.Options{Profile: r.profile, Origin: r.origin, Roots: roots, Receipts: receipts, Progress: bar.at})
 	bar.end()
 	f := proof.AsFault(err)
 	if err != nil && f == nil {
@@ -72,17 +78,38 @@ func (c *auditCmd) Run(ctx context.Context, std streams, g *global) error {
 	return nil
 }
 
+// keptReceipts reads the receipts that wallets have kept.
+func keptReceipts(files []string) (all []audit.KeptReceipt, err error) {
+	for _, file := range files {
+		kept, err := readReceipts(file)
+		if err != nil {
+			return nil, err
+		}
+		for i, k := range kept {
+			one := audit.KeptReceipt{Order: k.Order}
+			if err := json.Unmarshal(k.Receipt, &one.Receipt); err != nil {
+				return nil, fmt.Errorf("%s, receipt %d: %w", file, i+1, err)
+			}
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
 func printAudit(std streams, s audit.Summary) {
 	fmt.Fprintf(std.Out, "The books of %s agree with its log.\n", s.Origin)
 	t := table(std.Out)
 	fmt.Fprintf(t, "  postings\t%s, the last at %s\n", counted(s.Postings), localTime(s.Time))
 	fmt.Fprintf(t, "  head\t%s\n", s.Head)
-	fmt.Fprintf(t, "  certificates\t%s minted, %s recalled\n", counted(s.Certificates), counted(s.Recalled))
+	fmt.Fprintf(t, "  certificates\t%s minted, %s recalled, %s disputed\n", counted(s.Certificates), counted(s.Recalled), counted(s.Disputed))
 	fmt.Fprintf(t, "  supply\t%s = %s JT\n", s.Supply.RTGrouped(), counted(int64(s.Supply)))
 	fmt.Fprintf(t, "  capital\t%s\n", s.Capital.RTGrouped())
-	fmt.Fprintf(t, "  contracts\t%s\n", counted(s.Contracts))
+	fmt.Fprintf(t, "  contracts\t%s, %s closed early\n", counted(s.Contracts), counted(s.Closings))
+	fmt.Fprintf(t, "  policies\t%s\n", counted(s.Policies))
 	fmt.Fprintf(t, "  wallets\t%s, %s eligible\n", counted(s.Wallets), several(s.Members, "member"))
 	fmt.Fprintf(t, "  orders\t%s\n", counted(s.Orders))
+	fmt.Fprintf(t, "  bonds\t%s, %s by their bearers\n", several(s.Bonds, "bond"), several(s.Claims, "claim"))
+	fmt.Fprintf(t, "  solvency\t%s\n", several(s.Statements, "statement"))
 	fmt.Fprintf(t, "  dividends\t%s, %s in all\n", counted(s.Dividends), s.Paid.RTGrouped())
 	fmt.Fprintf(t, "  rows\t%s\n", counted(s.Rows))
 	t.Flush()

@@ -49,13 +49,25 @@ type cli struct {
 
 	Robot robotCmd `cmd:"" group:"robots" help:"A robot's agent."`
 
-	Verify verifyCmd `cmd:"" group:"proof" help:"Check a certificate, an ore proof or a whole data directory, offline."`
-	Audit  auditCmd  `cmd:"" group:"proof" help:"Recompute the reserve's books from artefacts and postings."`
-	Mirror mirrorCmd `cmd:"" group:"proof" help:"Copy a reserve's log and packs, checked as they come."`
-	Proof  proofCmd  `cmd:"" group:"proof" help:"Derive, export and open up proofs."`
+	Verify  verifyCmd  `cmd:"" group:"proof" help:"Check a certificate, an ore proof or a whole data directory, offline."`
+	Audit   auditCmd   `cmd:"" group:"proof" help:"Recompute the reserve's books from artefacts and postings."`
+	Mirror  mirrorCmd  `cmd:"" group:"proof" help:"Copy a reserve's log and packs, checked as they come."`
+	Witness witnessCmd `cmd:"" group:"proof" help:"Cosign the checkpoints of others, so that no log can show two histories."`
+	Proof   proofCmd   `cmd:"" group:"proof" help:"Derive, export and open up proofs."`
+
+	Contract contractCmd `cmd:"" group:"contracts" help:"Work for money: from the proposal to the end."`
+	Invest   investCmd   `cmd:"" group:"contracts" help:"Take a part of a contract's stake."`
+	Policy   policyCmd   `cmd:"" group:"contracts" help:"The numbers of the reserve and their changes."`
+	Recall   recallCmd   `cmd:"" group:"contracts" help:"Take back a certificate that was proven wrong."`
+	Tokens   tokensCmd   `cmd:"" group:"reserve" help:"Bearer tokens of the HTTP interface."`
 
 	Wallet walletCmd `cmd:"" group:"members" help:"A member's keys and money."`
+	Bond   bondCmd   `cmd:"" group:"members" help:"Bearer bonds: whoever has the secret has the money."`
 	Ledger ledgerCmd `cmd:"" group:"members" help:"The ledger's rules, run on a file of operations."`
+
+	Market marketCmd `cmd:"" group:"marketplace" help:"The bitcoin marketplace: funded tasks for robots, paid in sats."`
+
+	Sim simCmd `cmd:"" help:"The simulator: the seed's economy in ticks and steps."`
 
 	Bench   benchCmd   `cmd:"" help:"Measure this machine beside its own limit."`
 	Version versionCmd `cmd:"" help:"Print the version."`
@@ -69,6 +81,8 @@ var groups = []kong.Group{
 	{Key: "robots", Title: "Robots"},
 	{Key: "proof", Title: "Checking"},
 	{Key: "members", Title: "Members and money"},
+	{Key: "contracts", Title: "Contracts, policy and recalls"},
+	{Key: "marketplace", Title: "The bitcoin marketplace (with ROBOT_QUEUE_ENABLED=true in up)"},
 }
 
 // exitError carries an exit code other than 1 to the edge.

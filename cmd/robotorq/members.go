@@ -18,26 +18,33 @@ import (
 )
 
 type membersCmd struct {
-	Enrol membersEnrolCmd `cmd:"" help:"Admit a member, an organisation or a robot by its request."`
+	Enrol    membersEnrolCmd    `cmd:"" help:"Admit a member, an organisation or a robot by its request."`
+	Freeze   membersFreezeCmd   `cmd:"" help:"Freeze a wallet: it receives and decays and pays nothing."`
+	Unfreeze membersUnfreezeCmd `cmd:"" help:"Let a frozen wallet pay again."`
+	Leave    membersLeaveCmd    `cmd:"" help:"End a membership: the wallet stays, the dividend ends."`
+	Rebind   membersRebindCmd   `cmd:"" help:"Bind a wallet to other keys, for somebody who has lost them."`
+	Show     membersShowCmd     `cmd:"" help:"What the log says of a member or an organisation."`
 }
 
 type membersEnrolCmd struct {
-	Request string `arg:"" help:"Request of robotorq wallet new or robot enrol; - for standard input."`
-	Subject string `help:"What makes a member one person, for the registrar's keyed hash; never stored or sent."`
-	Data    string `placeholder:"DIR" help:"Data directory with the registrar's key (default: ${data})."`
-	URL     string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The reserve's node."`
-	Token   string `placeholder:"TOKEN" help:"Have the node sign, with a token of role registrar, instead of a key of this machine."`
-	Digger  string `default:"digger-1" help:"Digger of a robot."`
+	Request     string `arg:"" help:"Request of robotorq wallet new or robot enrol; - for standard input."`
+	Subject     string `help:"What makes a member one person, for the registrar's keyed hash; never stored. Others on this machine may see a flag: --subject-file is better."`
+	SubjectFile string `placeholder:"FILE" help:"File with the subject in its first line; - for standard input. Without both it is asked for."`
+	Data        string `placeholder:"DIR" help:"Data directory with the registrar's key (default: ${data})."`
+	URL         string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The reserve's node."`
+	Token       string `placeholder:"TOKEN" help:"Have the node sign, with a token of role registrar, instead of a key of this machine."`
+	Digger      string `default:"digger-1" help:"Digger of a robot."`
 }
 
 // Help is the long help with examples.
 func (membersEnrolCmd) Help() string {
 	return `The registrar's key of the data directory signs the enrolment, and the running node
 logs it. A person is enrolled once: --subject is hashed with a secret that lies beside
-the registrar's key (back it up with that), so the same subject is refused a second time.
+the registrar's key (back it up with that), so the same subject is refused a second time,
+however it is spelt: case, spaces and forms of letters do not count.
 
 Examples:
-  robotorq members enrol request.json --subject "passport X1234567" --data /var/lib/robotorq
+  robotorq members enrol request.json --subject-file ada.subject --data /var/lib/robotorq
   robotorq members enrol works.json
   ROBOTORQ_TOKEN=rtq_… robotorq members enrol request.json --subject "…" --url https://reserve.example`
 }
@@ -79,8 +86,10 @@ func (c *membersEnrolCmd) Run(ctx context.Context, std streams, g *global) error
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("%s: %w", c.Request, err)}
 	}
-	if request.Member != "" && strings.TrimSpace(c.Subject) == "" {
-		return &exitError{exitUsage, errors.New("a member is enrolled once: say with --subject what makes the person one")}
+	if request.Member != "" {
+		if c.Subject, err = c.subject(std); err != nil {
+			return err
+		}
 	}
 	var done api.Enrolled
 	if c.Token != "" {
@@ -100,6 +109,32 @@ func printEnrolled(std streams, g *global, done api.Enrolled) error {
 	}
 	_, err := fmt.Fprintf(std.Out, "Enrolled %s, version %d.\nDigest %s\n", done.Account, done.Version, done.Digest)
 	return err
+}
+
+// subject is what makes a member one person: of the flag, a file, standard input, or
+// asked for.
+func (c *membersEnrolCmd) subject(std streams) (text string, err error) {
+	switch {
+	case c.Subject != "":
+		text = c.Subject
+	case c.SubjectFile != "":
+		if c.SubjectFile == "-" && c.Request == "-" {
+			return "", &exitError{exitUsage, errors.New("request and subject cannot both come from standard input")}
+		}
+		data, err := readInput(std, c.SubjectFile)
+		if err != nil {
+			return "", &exitError{exitUsage, err}
+		}
+		text, _, _ = strings.Cut(string(data), "\n")
+	case isTerminal(std.In):
+		if text, err = ask(std, "Subject (what makes this member one person): "); err != nil {
+			return "", err
+		}
+	}
+	if explorer.NormalSubject(text) == "" {
+		return "", &exitError{exitUsage, errors.New("a member is enrolled once: say with --subject-file (or --subject) what makes the person one")}
+	}
+	return text, nil
 }
 
 // admit has the node sign.

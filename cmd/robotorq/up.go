@@ -27,9 +27,17 @@ type upCmd struct {
 	Policy  string        `type:"existingfile" placeholder:"FILE" help:"JSON laid over the default policy of a new reserve."`
 	Profile string        `hidden:""`
 	LogJSON bool          `name:"log-json" help:"Log lines as JSON."`
-	NATS    string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents of other processes (NATS)."`
-	Resume  []string      `placeholder:"DIGGER" help:"Let a digger that the refinery stopped go on (repeatable), after you have looked at why."`
-	Verbose bool          `short:"v" help:"Log what the stations do."`
+	tlsFlags
+	NATS             string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents of other processes (NATS)."`
+	Alone            bool          `help:"Start a restored directory though no mirror can tell whether its log is behind."`
+	Resume           []string      `placeholder:"DIGGER" help:"Let a digger that the refinery stopped go on (repeatable), after you have looked at why."`
+	WitnessPolicy    string        `type:"existingfile" placeholder:"FILE" help:"Ask the witnesses of this C2SP tlog-policy file to cosign each checkpoint."`
+	RequireWitnesses bool          `help:"Publish no checkpoint without the quorum of the witness policy: the mint waits for it."`
+	WitnessTimeout   time.Duration `default:"3s" help:"How long a checkpoint waits for its witnesses."`
+	Mirror           []string      `placeholder:"URL" help:"Before anything is signed, wait until this mirror has confirmed that the log is not behind it, and take the tail from it if it is (repeatable)."`
+	Verbose          bool          `short:"v" help:"Log what the stations do."`
+	RobotQueue       bool          `name:"robot-queue" env:"ROBOT_QUEUE_ENABLED" group:"marketplace" help:"Serve the bitcoin marketplace under /robot too."`
+	marketFlags
 }
 
 // Help is the long help with examples.
@@ -37,7 +45,8 @@ func (upCmd) Help() string {
 	return `Examples:
   robotorq up --demo
   robotorq up --demo --until certificates=2 --data /tmp/demo
-  robotorq up --data /var/lib/robotorq --origin reserve.example/log`
+  robotorq up --data /var/lib/robotorq --origin reserve.example/log
+  robotorq up --listen :443 --host reserve.example --tls-cert cert.pem --tls-key key.pem --nats :4222`
 }
 
 func (c *upCmd) Run(ctx context.Context, std streams, g *global) error {
@@ -50,7 +59,7 @@ func (c *upCmd) Run(ctx context.Context, std streams, g *global) error {
 
 func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 	cfg := node.Config{
-		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Origin: c.Origin, Profile: c.Profile,
+		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Alone: c.Alone, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
 		Started: func(url, dir string) {
 			if g.JSON {
@@ -59,6 +68,14 @@ func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 			}
 			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)
 		},
+	}
+	c.tlsFlags.apply(&cfg)
+	if c.RobotQueue {
+		market, err := c.marketFlags.config(c.Demo && c.Bitcoind == "" && c.LNDREST == "")
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Market = &market
 	}
 	if c.Port != nil {
 		host, _, err := net.SplitHostPort(c.Listen)
@@ -75,6 +92,14 @@ func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 	}
 	if c.Demo {
 		cfg.Policy = node.DemoPolicy
+	}
+	cfg.Mirrors, cfg.Witnesses = c.Mirror, node.WitnessConfig{Required: c.RequireWitnesses, Timeout: c.WitnessTimeout}
+	if c.WitnessPolicy != "" {
+		data, err := os.ReadFile(c.WitnessPolicy)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Witnesses.Policy = data
 	}
 	if c.Policy != "" {
 		data, err := os.ReadFile(c.Policy)

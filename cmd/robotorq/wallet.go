@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,23 +19,37 @@ import (
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
-	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/wallet"
 )
 
 type walletCmd struct {
-	New       walletNewCmd       `cmd:"" help:"Make a wallet's keys and the request that a registrar admits."`
-	Balance   walletBalanceCmd   `cmd:"" help:"What the wallet holds now."`
-	Send      walletSendCmd      `cmd:"" help:"Send money to a member or an organisation."`
-	Statement walletStatementCmd `cmd:"" help:"The wallet's movements, newest first."`
+	New           walletNewCmd           `cmd:"" help:"Make a wallet: 24 words, and the request that a registrar admits."`
+	Restore       walletRestoreCmd       `cmd:"" help:"Make a wallet again from its 24 words."`
+	Watch         walletWatchCmd         `cmd:"" help:"Watch an account whose keys are elsewhere."`
+	Add           walletAddCmd           `cmd:"" help:"Add an account to the wallet."`
+	Accounts      walletAccountsCmd      `cmd:"" help:"The wallet's accounts."`
+	Request       walletRequestCmd       `cmd:"" help:"Print an account's request for a registrar again."`
+	Backup        walletBackupCmd        `cmd:"" help:"Write the 24 words to a file."`
+	Book          walletBookCmd          `cmd:"" help:"The address book."`
+	Balance       walletBalanceCmd       `cmd:"" help:"What the wallet holds now."`
+	Send          walletSendCmd          `cmd:"" help:"Send money to a member or an organisation."`
+	Save          walletSaveCmd          `cmd:"" help:"Move money into savings: no demurrage, not at hand."`
+	Leave         walletLeaveCmd         `cmd:"" help:"Give notice for savings."`
+	Object        walletObjectCmd        `cmd:"" help:"Object to a rebinding of the account to other keys."`
+	Statement     walletStatementCmd     `cmd:"" help:"The wallet's movements, newest first."`
+	CheckSolvency walletCheckSolvencyCmd `cmd:"" help:"Check that the balance is counted in what the reserve says it owes."`
+	CheckReceipts walletCheckReceiptsCmd `cmd:"" help:"Check the kept receipts against the books and their logged head."`
 }
 
-// walletFlags say which wallet, and which node.
+// walletFlags say which wallet and account, and which node.
 type walletFlags struct {
-	Wallet string `placeholder:"FILE" help:"The wallet's key file (default: robotorq/wallet.json among your configuration)."`
-	URL    string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The reserve's node."`
+	Wallet         string `placeholder:"FILE" help:"The wallet's file (default: robotorq/wallet.json among your configuration)."`
+	Account        string `placeholder:"ACCOUNT" help:"Which of the wallet's accounts, where it has several: member:ID or org:ID."`
+	PassphraseFile string `placeholder:"FILE" help:"File with the wallet's passphrase in its first line (else ROBOTORQ_PASSPHRASE, else it is asked for)."`
+	URL            string `name:"url" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The reserve's node."`
 }
 
-// walletFile is where the wallet's keys lie when the flag does not say.
+// walletFile is where the wallet lies when the flag does not say.
 func walletFile(flag string) string {
 	if flag != "" {
 		return flag
@@ -47,285 +61,83 @@ func walletFile(flag string) string {
 	return filepath.Join(dir, "robotorq", "wallet.json")
 }
 
-type walletNewCmd struct {
-	ID      string `arg:"" help:"Id that the member will have: a-z, 0-9 and '-', at most 63."`
-	Org     bool   `help:"The wallet of an enterprise, a robot's owner or a service, not of a person."`
-	Wallet  string `placeholder:"FILE" help:"Key file to make (default: robotorq/wallet.json among your configuration)."`
-	Encrypt bool   `help:"Ask for a passphrase (ROBOTORQ_PASSPHRASE encrypts without asking)."`
-}
-
-// Help is the long help with an example.
-func (walletNewCmd) Help() string {
-	return `The keys stay in the key file; lose it and only a registrar can give you the wallet
-back. The request, which holds no secret, goes to a registrar.
-
-Examples:
-  robotorq wallet new ada
-  robotorq wallet new print-works --org --wallet works.json
-  ROBOTORQ_PASSPHRASE=… robotorq wallet new ada > request.json`
-}
-
-// admissionRequest is what a wallet's owner sends to a registrar.
-type admissionRequest struct {
-	Member string             `json:"member,omitempty"`
-	Org    string             `json:"org,omitempty"`
-	Keys   []api.AdmissionKey `json:"keys"`
-}
-
-func (c *walletNewCmd) Run(std streams, g *global) error {
-	if !seal.ValidID(c.ID) {
-		return &exitError{exitUsage, fmt.Errorf("%q is not an id: 1 to 63 of a-z, 0-9 and '-', not beginning with '-'", c.ID)}
+// open reads the wallet's file; its seed stays locked.
+func (f walletFlags) open() (*wallet.Wallet, string, error) {
+	path := walletFile(f.Wallet)
+	w, err := wallet.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, path, fmt.Errorf("there is no wallet in %s: make one with `robotorq wallet new ID`, or name another with --wallet", path)
 	}
-	path := walletFile(c.Wallet)
-	if _, err := os.Stat(path); err == nil {
-		return fmt.Errorf("%s exists already, and a wallet's keys are never written over: choose another --wallet", path)
+	return w, path, err
+}
+
+// unlock opens the wallet's seed with the passphrase of the file, of the environment, or
+// one that is asked for.
+func (f walletFlags) unlock(std streams, w *wallet.Wallet, path string) error {
+	if !w.Locked() {
+		return nil
 	}
-	text, err := newPassphrase(std, c.Encrypt)
+	text, err := givenPassphrase(f.PassphraseFile)
 	if err != nil {
 		return err
 	}
-	role := seal.RoleMember
-	request := admissionRequest{Member: c.ID}
-	if c.Org {
-		role, request = seal.RoleOrg, admissionRequest{Org: c.ID}
-	}
-	keys, err := seal.NewSigner(c.ID, role)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	if err := seal.WriteKeyFile(path, text, keys); err != nil {
-		return err
-	}
-	for _, k := range keys.Keys {
-		request.Keys = append(request.Keys, api.AdmissionKey{Alg: k.Alg, Public: k.Public})
-	}
-	if !g.JSON {
-		fmt.Fprintf(std.Err, "Made the wallet %s:%s in %s.\nSend what follows to a registrar; `robotorq members enrol FILE` admits it.\n", role, c.ID, path)
-	}
-	return writeJSON(std.Out, request)
-}
-
-type walletBalanceCmd struct {
-	walletFlags
-}
-
-// Help is the long help with an example.
-func (walletBalanceCmd) Help() string {
-	return `Examples:
-  robotorq wallet balance
-  robotorq wallet balance --wallet works.json --url https://reserve.example --json`
-}
-
-func (c *walletBalanceCmd) Run(ctx context.Context, std streams, g *global) error {
-	w, err := openWallet(std, c.walletFlags)
-	if err != nil {
-		return err
-	}
-	b, err := w.client.Balance(ctx, w.account())
-	if err != nil {
-		return w.explain(err)
-	}
-	if g.JSON {
-		return writeJSON(std.Out, b)
-	}
-	t := table(std.Out)
-	fmt.Fprintf(t, "%s\t%s\n", b.Account, b.Status)
-	fmt.Fprintf(t, "  spendable\t%s\t%s JT\n", b.JT.RTGrouped(), counted(int64(b.JT)))
-	fmt.Fprintf(t, "  savings\t%s\t%s JT\n", b.Savings.RTGrouped(), counted(int64(b.Savings)))
-	for _, l := range b.Leaving {
-		fmt.Fprintf(t, "  under notice\t%s\tdue %s\n", l.JT.RTGrouped(), localTime(uint64(l.Due)))
-	}
-	fmt.Fprintf(t, "  received\t%s\n  sent\t%s\n  dividends\t%s\n  demurrage\t%s\n", b.Received.RTGrouped(), b.Sent.RTGrouped(), b.Dividend.RTGrouped(), b.Decayed.RTGrouped())
-	fmt.Fprintf(t, "  as of\tposting %s\t%s\n", counted(b.Posting), localTime(uint64(b.Time)))
-	return t.Flush()
-}
-
-type walletSendCmd struct {
-	walletFlags
-	To      string        `arg:"" optional:"" help:"Who gets it: member:ID or org:ID."`
-	Amount  []string      `arg:"" optional:"" help:"How much: 1.25 RT or 4500000 JT."`
-	Memo    string        `help:"Words to the receiver, at most 256 bytes."`
-	Expires time.Duration `default:"5m" help:"After this the order is void."`
-	Again   string        `placeholder:"FILE" type:"existingfile" help:"Send an order again whose answer did not come; it is done once."`
-}
-
-// Help is the long help with examples.
-func (walletSendCmd) Help() string {
-	return `The order is signed here and done by the reserve as a whole or not at all. The vault's
-signed receipt is checked. When no answer comes the order is kept in a file, and
---again sends the very same one: whatever happened, it is done once.
-
-Examples:
-  robotorq wallet send member:bob 1.25 RT --memo "for the chair"
-  robotorq wallet send org:print-works 4500000JT --wallet ada.json`
-}
-
-// sent is the answer of `wallet send`.
-type sent struct {
-	OrderID  string          `json:"order_id"`
-	From     string          `json:"from"`
-	To       string          `json:"to"`
-	JT       torq.JT         `json:"jt"`
-	Posting  uint64          `json:"posting"`
-	Hash     string          `json:"posting_hash"`
-	Repeated bool            `json:"repeated"`
-	Receipt  json.RawMessage `json:"receipt"`
-}
-
-func (c *walletSendCmd) Run(ctx context.Context, std streams, g *global) error {
-	w, err := openWallet(std, c.walletFlags)
-	if err != nil {
-		return err
-	}
-	if err := w.meet(ctx, std); err != nil {
-		return err
-	}
-	env, order, err := c.order(w)
-	if err != nil {
-		return err
-	}
-	receipt, err := w.deliver(ctx, std, env, order)
-	if err != nil {
-		return err
-	}
-	op := order.Operations[0]
-	answer := sent{receipt.OrderID, order.From, op.To, torq.JT(op.Amount), receipt.Posting, receipt.Hash, receipt.Repeated, receipt.Envelope}
-	if g.JSON {
-		return writeJSON(std.Out, answer)
-	}
-	done := "Sent"
-	if receipt.Repeated {
-		done = "Was sent before:"
-	}
-	_, err = fmt.Fprintf(std.Out, "%s %s (%s JT) to %s. Posting %s, receipt signed by the vault.\n", done, answer.JT.RTGrouped(), counted(int64(answer.JT)), op.To, counted(receipt.Posting))
-	return err
-}
-
-// order makes and signs the order, or reads the one that is to be sent again.
-func (c *walletSendCmd) order(w *wallet) (env seal.Envelope, o ledger.Order, err error) {
-	if c.Again != "" {
-		data, err := os.ReadFile(c.Again)
-		if err == nil {
-			err = json.Unmarshal(data, &env)
+	if text == "" {
+		if !isTerminal(std.In) {
+			return fmt.Errorf("%s is encrypted: set %s, or name a --passphrase-file", path, passphraseVariable)
 		}
-		if err == nil {
-			o, err = ledger.OrderFrom(env)
-		}
-		if err != nil {
-			return env, o, &exitError{exitUsage, fmt.Errorf("%s holds no order: %w", c.Again, err)}
-		}
-		return env, o, nil
-	}
-	if c.To == "" || len(c.Amount) == 0 {
-		return env, o, &exitError{exitUsage, errors.New("say to whom and how much: robotorq wallet send member:bob 1.25 RT")}
-	}
-	role, id, _ := strings.Cut(c.To, ":")
-	if role != seal.RoleMember && role != seal.RoleOrg || !seal.ValidID(id) {
-		return env, o, &exitError{exitUsage, fmt.Errorf("%q is no account: write member:%[2]s or org:%[2]s", c.To, strings.TrimPrefix(c.To, role+":"))}
-	}
-	amount, err := torq.ParseRT(strings.Join(c.Amount, " "))
-	if err != nil {
-		return env, o, &exitError{exitUsage, err}
-	}
-	if c.Expires <= 0 {
-		return env, o, &exitError{exitUsage, errors.New("--expires must be longer than nothing")}
-	}
-	now := time.Now()
-	o = ledger.Order{
-		Origin: w.known.Origin, From: w.account(), Created: uint64(now.UnixMilli()), Expires: uint64(now.Add(c.Expires).UnixMilli()),
-		Operations: []ledger.Operation{{Kind: ledger.OpSend, To: c.To, Amount: uint64(amount), Memo: c.Memo}},
-	}
-	rand.Read(o.ID[:]) // never fails (crypto/rand)
-	env, err = w.keys.Sign(ledger.TypeOrder, o.Encode())
-	return env, o, err
-}
-
-type walletStatementCmd struct {
-	walletFlags
-	Format string `enum:"table,csv,json" default:"table" help:"table, csv or json."`
-	Limit  int    `default:"50" help:"Lines at most; 0 for all."`
-}
-
-// Help is the long help with examples.
-func (walletStatementCmd) Help() string {
-	return `Examples:
-  robotorq wallet statement
-  robotorq wallet statement --limit 0 --format csv > statement.csv`
-}
-
-func (c *walletStatementCmd) Run(ctx context.Context, std streams, g *global) error {
-	w, err := openWallet(std, c.walletFlags)
-	if err != nil {
-		return err
-	}
-	if c.Format == "csv" && !g.JSON {
-		return w.explain(w.client.StatementCSV(ctx, w.account(), std.Out))
-	}
-	lines := []api.StatementLine{}
-	for page := (api.Page{Limit: api.MaxPage}); ; {
-		if c.Limit > 0 {
-			page.Limit = min(api.MaxPage, c.Limit-len(lines))
-		}
-		list, err := w.client.Statement(ctx, w.account(), page)
-		if err != nil {
-			return w.explain(err)
-		}
-		lines = append(lines, list.Items...)
-		if page.Cursor = list.Next; page.Cursor == "" || c.Limit > 0 && len(lines) >= c.Limit {
-			break
+		if text, err = ask(std, "Passphrase of "+path+": "); err != nil {
+			return err
 		}
 	}
-	if c.Format == "json" || g.JSON {
-		return writeJSON(std.Out, map[string]any{"account": w.account(), "lines": lines})
-	}
-	t := table(std.Out)
-	fmt.Fprintln(t, "time\tkind\tamount\tbalance\tother\tmemo")
-	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), l.Kind, l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
-	}
-	return t.Flush()
+	return w.Unlock(text)
 }
 
-// wallet is a member's keys and the node that they speak to.
-type wallet struct {
+// purse is one account of a member's wallet and the node that it speaks to.
+type purse struct {
 	path   string
 	url    string
+	file   *wallet.Wallet
 	keys   *seal.Signer
 	client *client.Client
 	known  acquaintance
 	keysOf *seal.Charter // of the reserve, after meet
 }
 
-func (w *wallet) account() string { return w.keys.Role + ":" + w.keys.Name }
+func (w *purse) account() string { return w.keys.Role + ":" + w.keys.Name }
 
-func openWallet(std streams, f walletFlags) (*wallet, error) {
-	path := walletFile(f.Wallet)
-	keys, err := readKeys(std, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no wallet in %s: make one with `robotorq wallet new ID`, or name another with --wallet", path)
-	}
+// openWallet opens an account with its keys.
+func openWallet(std streams, f walletFlags) (*purse, error) {
+	w, path, err := f.open()
 	if err != nil {
 		return nil, err
 	}
-	if keys.Role != seal.RoleMember && keys.Role != seal.RoleOrg {
-		return nil, fmt.Errorf("%s holds the keys of %s %s, not of a wallet", path, keys.Role, keys.Name)
+	account, err := w.Account(f.Account)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%w (--account; `robotorq wallet accounts` lists them)", err)}
+	}
+	if account.WatchOnly() {
+		return nil, fmt.Errorf("%s is only watched by %s: its keys are elsewhere", account.Name, path)
+	}
+	if err := f.unlock(std, w, path); err != nil {
+		return nil, err
+	}
+	keys, err := w.Signer(account.Name)
+	if err != nil {
+		return nil, err
 	}
 	key, ok := keys.Key(seal.Ed25519)
 	if !ok {
-		return nil, fmt.Errorf("%s holds no %s key", path, seal.Ed25519)
+		return nil, fmt.Errorf("%s holds no %s key of %s", path, seal.Ed25519, account.Name)
 	}
 	c, err := client.New(f.URL, nil, node.Clock{}, client.WithKey(client.Key{ID: key.KeyID(), Sign: key.Sign}))
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	return &wallet{path: path, url: f.URL, keys: keys, client: c}, nil
+	return &purse{path: path, url: f.URL, file: w, keys: keys, client: c}, nil
 }
 
 // explain adds what to do next to what a node refused.
-func (w *wallet) explain(err error) error {
+func (w *purse) explain(err error) error {
 	var refused *client.Error
 	switch {
 	case err == nil:
@@ -345,8 +157,11 @@ type acquaintance struct {
 	Roots  []rootPin `json:"roots"`
 }
 
+// beside is a file that belongs to the wallet.
+func (w *purse) beside(suffix string) string { return strings.TrimSuffix(w.path, ".json") + suffix }
+
 // meet asks the node who it is, and compares that with what is remembered.
-func (w *wallet) meet(ctx context.Context, std streams) error {
+func (w *purse) meet(ctx context.Context, std streams) error {
 	answer, err := w.client.Charter(ctx)
 	if err != nil {
 		return w.explain(err)
@@ -359,7 +174,7 @@ func (w *wallet) meet(ctx context.Context, std streams) error {
 		}
 		charters = append(charters, env)
 	}
-	path := strings.TrimSuffix(w.path, ".json") + ".reserve"
+	path := w.beside(".reserve")
 	data, err := os.ReadFile(path)
 	met := err == nil
 	if met {
@@ -374,11 +189,11 @@ func (w *wallet) meet(ctx context.Context, std streams) error {
 		return fmt.Errorf("%s: its charter does not hold: %w", w.url, err)
 	}
 	w.keysOf = chain.Latest().Charter
-	if met && w.known.Origin == w.keysOf.Name {
-		return nil
-	}
-	if met {
+	if met && w.known.Origin != w.keysOf.Name {
 		return fmt.Errorf("%s is the reserve %s, this wallet belongs to %s (%s): nothing was signed", w.url, w.keysOf.Name, w.known.Origin, path)
+	}
+	if err := w.bind(); err != nil || met {
+		return err
 	}
 	w.known.Origin = w.keysOf.Name
 	if w.known.Roots, err = rootPins(charters); err != nil {
@@ -394,31 +209,70 @@ func (w *wallet) meet(ctx context.Context, std streams) error {
 	return replaceFile(path, append(data, '\n'), 0o600)
 }
 
-// deliver sends an order until it is answered, and checks the receipt. When no
+// bind writes the reserve into the wallet's file, once.
+func (w *purse) bind() error {
+	if w.file.Origin() == w.keysOf.Name {
+		return nil
+	}
+	if err := w.file.Bind(w.keysOf.Name); err != nil {
+		return fmt.Errorf("%w: nothing was signed", err)
+	}
+	return wallet.Save(w.path, w.file)
+}
+
+// order signs an order for one's reserve.
+func (w *purse) order(expires time.Duration, operations ...ledger.Operation) (env seal.Envelope, o ledger.Order, err error) {
+	if expires <= 0 {
+		return env, o, &exitError{exitUsage, errors.New("--expires must be longer than nothing")}
+	}
+	now := time.Now()
+	o, err = wallet.NewOrder(w.known.Origin, w.account(), uint64(now.UnixMilli()), uint64(now.Add(expires).UnixMilli()), operations...)
+	if err != nil {
+		return env, o, &exitError{exitUsage, err}
+	}
+	env, err = wallet.SignOrder(o, w.keys)
+	return env, o, err
+}
+
+// done is the answer of every order.
+type done struct {
+	OrderID  string          `json:"order_id"`
+	From     string          `json:"from"`
+	Posting  uint64          `json:"posting"`
+	Hash     string          `json:"posting_hash"`
+	Repeated bool            `json:"repeated"`
+	Receipt  json.RawMessage `json:"receipt"`
+}
+
+// execute signs an order, sends it and keeps its receipt.
+func (w *purse) execute(ctx context.Context, std streams, expires time.Duration, operations ...ledger.Operation) (done, error) {
+	if err := w.meet(ctx, std); err != nil {
+		return done{}, err
+	}
+	env, o, err := w.order(expires, operations...)
+	if err != nil {
+		return done{}, err
+	}
+	r, err := w.deliver(ctx, std, env, o)
+	return done{r.OrderID, o.From, r.Posting, r.Hash, r.Repeated, r.Envelope}, err
+}
+
+// deliver sends an order until it is answered, checks the receipt and keeps it. When no
 // answer comes the order is kept.
-func (w *wallet) deliver(ctx context.Context, std streams, env seal.Envelope, o ledger.Order) (api.Receipt, error) {
+func (w *purse) deliver(ctx context.Context, std streams, env seal.Envelope, o ledger.Order) (api.Receipt, error) {
 	id := hex.EncodeToString(o.ID[:])
 	body, err := json.Marshal(env)
 	if err != nil {
 		return api.Receipt{}, err
 	}
-	var receipt api.Receipt
-	for attempt := range 3 {
-		if attempt > 0 {
-			select {
-			case <-time.After(time.Duration(attempt) * time.Second):
-			case <-ctx.Done():
-			}
-		}
-		var answered *client.Error
-		if receipt, err = w.client.Order(ctx, body, id); err == nil || errors.As(err, &answered) && answered.Status < 500 {
-			break
-		}
-	}
+	receipt, err := insist(ctx, func() (api.Receipt, error) { return w.client.Order(ctx, body, id) })
 	var answered *client.Error
 	switch {
 	case err == nil:
-		return receipt, w.checkReceipt(receipt, o)
+		if err := w.checkReceipt(receipt, o); err != nil {
+			return receipt, err
+		}
+		return receipt, w.keepReceipt(keptReceipt{Account: o.From, Order: env, Receipt: receipt.Envelope})
 	case client.Is(err, api.CodeBadSignature):
 		return receipt, w.explain(err)
 	case errors.As(err, &answered) && answered.Status < 500:
@@ -431,21 +285,77 @@ func (w *wallet) deliver(ctx context.Context, std streams, env seal.Envelope, o 
 	return receipt, fmt.Errorf("whether the order was done is not known: %w. Send it again with `robotorq wallet send --again %s`; it is done once", err, path)
 }
 
+// insist asks a node again while it does not answer.
+func insist[T any](ctx context.Context, call func() (T, error)) (answer T, err error) {
+	for attempt := range 3 {
+		if attempt > 0 {
+			select {
+			case <-time.After(time.Duration(attempt) * time.Second):
+			case <-ctx.Done():
+			}
+		}
+		var answered *client.Error
+		if answer, err = call(); err == nil || errors.As(err, &answered) && answered.Status < 500 {
+			return answer, err
+		}
+	}
+	return answer, err
+}
+
 // checkReceipt verifies the vault's signature and that it answers this order.
-func (w *wallet) checkReceipt(answer api.Receipt, o ledger.Order) error {
+func (w *purse) checkReceipt(answer api.Receipt, o ledger.Order) error {
+	r, err := w.readReceipt(answer.Envelope, o)
+	if err == nil && (r.Seq != answer.Posting || r.Posting.String() != answer.Hash) {
+		err = errors.New("it is for another order")
+	}
+	if err != nil {
+		return fmt.Errorf("the node says that the order was done, but its receipt does not hold: %w", err)
+	}
+	return nil
+}
+
+// readReceipt verifies a receipt of an order.
+func (w *purse) readReceipt(document json.RawMessage, o ledger.Order) (proof.Receipt, error) {
 	var env seal.Envelope
-	if err := json.Unmarshal(answer.Envelope, &env); err != nil {
-		return fmt.Errorf("the order was done, but its receipt cannot be read: %w", err)
+	if err := json.Unmarshal(document, &env); err != nil {
+		return proof.Receipt{}, fmt.Errorf("it cannot be read: %w", err)
 	}
 	r, err := proof.DecodeReceipt(env.Payload)
 	if err == nil {
 		err = seal.VerifyEnvelope(env, w.keysOf.KeysOf(seal.RoleVault), w.keysOf.Required(seal.RoleVault), r.Issued)
 	}
-	if err == nil && (env.PayloadType != proof.TypeReceipt || r.Origin != w.known.Origin || r.Order != o.ID || r.Seq != answer.Posting || r.Posting.String() != answer.Hash) {
+	if err == nil && (env.PayloadType != proof.TypeReceipt || r.Origin != w.known.Origin || r.Order != o.ID) {
 		err = errors.New("it is for another order")
 	}
+	return r, err
+}
+
+// keptReceipt is a line of the wallet's file of receipts: what was ordered and what the
+// vault said.
+type keptReceipt struct {
+	Account string          `json:"account"`
+	Order   seal.Envelope   `json:"order"`
+	Receipt json.RawMessage `json:"receipt"`
+}
+
+// keepReceipt adds a receipt to those that are kept.
+func (w *purse) keepReceipt(k keptReceipt) (err error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, k.Receipt); err != nil {
+		return err
+	}
+	k.Receipt = compact.Bytes()
+	line, err := json.Marshal(k)
 	if err != nil {
-		return fmt.Errorf("the node says that the order was done, but its receipt does not hold: %w", err)
+		return err
+	}
+	f, err := os.OpenFile(w.beside(".receipts"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("the order was done, but its receipt cannot be kept: %w", err)
+	}
+	_, err = f.Write(append(line, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("the order was done, but its receipt cannot be kept: %w", err)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"robotorq.org/reserve/proof/prooftest"
 	"robotorq.org/reserve/robot"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/wallet"
 )
 
 // counter is a node's HTTP side as far as wallets and registrars use it.
@@ -141,11 +142,16 @@ func TestAWalletIsMadeOnceAndPrivately(t *testing.T) {
 	closed, _ := newWallet(t, "bob")
 	data, err := os.ReadFile(closed)
 	must(t, err)
-	if !strings.HasPrefix(string(data), "-----BEGIN AGE") {
+	if !strings.Contains(string(data), "-----BEGIN AGE") || strings.Contains(string(data), "plain:") {
 		t.Error("the wallet is not encrypted")
 	}
 	t.Setenv(passphraseVariable, "")
 	fails(t, exitFailed, "set ROBOTORQ_PASSPHRASE", "wallet", "balance", "--wallet", closed)
+	t.Setenv(passphraseVariable, "wrong")
+	o = fails(t, exitFailed, "the passphrase does not open the wallet", "wallet", "balance", "--wallet", closed)
+	if strings.Contains(o.err, "age") {
+		t.Errorf("a library speaks: %s", o.err)
+	}
 }
 
 func TestABalanceAndAStatementAreShown(t *testing.T) {
@@ -177,14 +183,16 @@ func TestMoneyIsSentByASignedOrderAndTheReceiptIsChecked(t *testing.T) {
 	r, _ := dataOf(t)
 	c := openCounter(t, r)
 	file, _ := newWallet(t, "ada")
-	keys, err := seal.ReadKeyFile(file, "")
+	w, err := wallet.Open(file)
+	must(t, err)
+	account, err := w.Account("")
 	must(t, err)
 	send := []string{"wallet", "send", "member:bob", "1.25", "RT", "--memo", "for the chair", "--wallet", file, "--url", c.url}
 	o := ok(t, send...)
 	if !strings.Contains(o.out, "Sent 1.25000 RT (4,500,000 JT) to member:bob. Posting 17") || !strings.Contains(o.err, r.Pin().String()) {
 		t.Errorf("%s%s", o.out, o.err)
 	}
-	order, err := ledger.CheckOrder(c.orders[0], prooftest.Origin, keys.PublicKeys(0), uint64(nowMS()))
+	order, err := ledger.CheckOrder(c.orders[0], prooftest.Origin, account.EnrolmentKeys(0), uint64(nowMS()))
 	if err != nil || order.From != "member:ada" || order.Operations[0].Amount != 4_500_000 || order.Operations[0].Memo != "for the chair" {
 		t.Errorf("%+v: %v", order, err)
 	}

@@ -13,6 +13,12 @@
 //     order, so that supply = certificates;
 //   - orders with the keys enrolled when they were posted, and their receipts;
 //   - awarded and funded contracts with the vault check and the logged contract;
+//   - every contract's deposit, pay, replenishment, investments, returns and end with
+//     the formulas, counted by another hand than the ledger's; closings with the logged
+//     ones and the pours; recalls with what was signed;
+//   - bonds with the artefacts that the mint signed, and what bearers claim with their
+//     signatures; statements of solvency with the tree over all wallets;
+//   - enrolments with who may change what of them, objections and enrol_per_day;
 //   - distributions and heads with the postings that they tell of;
 //   - every stored row, wallet movement, dividend and minting figure, every learnt
 //     document and waiting message of vault.db with what follows from all that.
@@ -50,6 +56,8 @@ type Options struct {
 	Profile torq.Profile
 	Origin  string        // of the reserve; "": that of the charter
 	Roots   []merkle.Hash // pins of `--root`; without any the first charter is taken as it comes
+	// Receipts are those that members kept: each must be in the books.
+	Receipts []KeptReceipt
 	// Progress is told how far a stage ("log" in entries, "postings", "rows") is;
 	// total is 0 when it is not known. Calls do not overlap.
 	Progress func(stage string, done, total uint64)
@@ -76,9 +84,16 @@ type Summary struct {
 	Wallets      uint64      `json:"wallets"`
 	Members      uint64      `json:"members"` // eligible for the dividend
 	Orders       uint64      `json:"orders"`
+	Bonds        uint64      `json:"bonds"`      // issued
+	Claims       uint64      `json:"claims"`     // redemptions and reissues by bearers
+	Statements   uint64      `json:"statements"` // of solvency
+	Receipts     uint64      `json:"receipts"`   // kept by members and found in the books
 	Dividends    uint64      `json:"dividends"`
 	Paid         torq.JT     `json:"dividends_jt"`
 	Contracts    uint64      `json:"contracts"`
+	Closings     uint64      `json:"closings"` // of contracts that ended early
+	Disputed     uint64      `json:"disputed"` // certificates proven wrong and not yet paid back
+	Policies     uint64      `json:"policies"`
 	Rows         uint64      `json:"rows"` // of every table of the books
 	// What is on its way: logged and not yet posted, posted and not yet logged.
 	Unposted uint64 `json:"unposted"`
@@ -124,11 +139,13 @@ type auditor struct {
 	log   logged
 	books books
 	total uint64 // postings in the store
+
+	lastTime uint64 // of them, Unix ms
 }
 
 // count begins the picture of the store that everything is compared with.
 func (a *auditor) count(ctx context.Context) error {
-	return a.tx.QueryRowContext(ctx, "SELECT count(*) FROM vault_posting").Scan(&a.total)
+	return a.tx.QueryRowContext(ctx, "SELECT count(*), coalesce(max(time), 0) FROM vault_posting").Scan(&a.total, &a.lastTime)
 }
 
 // fault names what is wrong.

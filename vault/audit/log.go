@@ -28,10 +28,19 @@ type logged struct {
 	contracts     map[uint64]uint64 // entry by number
 	distributions map[uint64]word[proof.Distribution]
 	heads         map[uint64]word[proof.Head]
+	members       members
+	kept          map[uint64][]KeptReceipt
+	bonds         []bondWord
+	statements    map[uint64]*stated
+	secret        []byte // of the vault, for statements
+	leaves        uint64 // stored blocks of the newest statement
+	newest        uint64 // its posting
 	lastWord      uint64 // highest posting that a distribution tells of
 	lastHead      uint64
 
-	certificate proof.Link // the last one
+	digests     []merkle.Hash     // of certificates, by serial
+	poured      map[uint64]uint64 // ingots by contract; counted when a contract was closed early
+	certificate proof.Link        // the last one
 	pending     []proof.Certificate
 	run         proof.Link
 	serial      uint64 // last one in a run
@@ -81,6 +90,8 @@ func (a *auditor) readLog(ctx context.Context) (err error) {
 	l := &a.log
 	l.registry = proof.NewRegistry(a.opts.Profile, a.opts.Roots)
 	l.contracts, l.distributions, l.heads = map[uint64]uint64{}, map[uint64]word[proof.Distribution]{}, map[uint64]word[proof.Head]{}
+	l.members = members{enrolled: map[string][]uint64{}, objections: map[merkle.Hash]bool{}}
+	l.statements = map[uint64]*stated{}
 	var tree frontier
 	for e, err := range archive.OpenLog(os.DirFS(filepath.Join(a.dir, "log"))).Entries(0, head.Size) {
 		if err == nil {
@@ -134,7 +145,7 @@ func (a *auditor) enter(packs *archive.Reader, e archive.Entry) error {
 			return missing(e, err)
 		}
 		return a.certificate(e, payload)
-	case proof.TypeRun, proof.TypeDistribution, proof.TypeHead:
+	case proof.TypeRun, proof.TypeDistribution, proof.TypeHead, proof.TypeBond, proof.TypeSolvency:
 	default:
 		if !proof.Concerns(e.PayloadType) {
 			return nil // package archive's business
@@ -149,6 +160,14 @@ func (a *auditor) enter(packs *archive.Reader, e archive.Entry) error {
 		return a.sealedRun(e, env)
 	case proof.TypeDistribution, proof.TypeHead:
 		return a.word(e, env)
+	case proof.TypeBond:
+		return a.bondLogged(e, env)
+	case proof.TypeSolvency:
+		return a.statementLogged(e, env)
+	case proof.TypeEnrolment:
+		if err := a.checkEnrolment(e, env); err != nil {
+			return err
+		}
 	}
 	return a.document(e, env)
 }
@@ -241,6 +260,7 @@ func (a *auditor) certificate(e archive.Entry, payload []byte) error {
 		return bad("link", "names %s as the one before, that is %s", c.Prev, l.certificate.Digest)
 	}
 	l.certificate = proof.Link{Seq: c.Serial, Digest: e.Digest}
+	l.digests = append(l.digests, e.Digest)
 	l.pending = append(l.pending, c)
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/vault"
 )
 
 // lagMS is how long before its posting the vault may have looked at the clock, at
@@ -23,14 +24,18 @@ const lagMS = 60_000
 
 // books are the books made again, and what was counted on the way.
 type books struct {
-	auditor  *ledger.Auditor
-	last     ledger.Posting
-	next     int              // of logged.commands
-	versions map[string]rekey // of accounts' enrolments, as posted
-	funded   map[uint64]deal  // by contract
-	lines    uint64           // rows of vault_entry so far
-	each     torq.JT          // of all dividends, to one member
-	receipts uint64           // so far
+	auditor    *ledger.Auditor
+	last       ledger.Posting
+	next       int               // of logged.commands
+	versions   map[string]rekey  // of accounts' enrolments, as posted
+	bonds      int               // artefacts in the log that are found right
+	bondIssued map[uint64]uint64 // issued_ms of a bond's last artefact, by serial
+	funded     map[uint64]deal   // by contract
+	tallies    map[uint64]*tally
+	closed     map[uint64]uint64 // posting that closed a contract
+	lines      uint64            // rows of vault_entry so far
+	each       torq.JT           // of all dividends, to one member
+	receipts   uint64            // so far
 }
 
 // rekey says which version of an enrolment holds, and since when.
@@ -74,7 +79,14 @@ func (f former) Find(key string) (known ledger.Known, found bool, err error) {
 
 // runPostings runs every posting again.
 func (a *auditor) runPostings(ctx context.Context) error {
-	a.books = books{versions: map[string]rekey{}, funded: map[uint64]deal{}}
+	a.books = books{versions: map[string]rekey{}, funded: map[uint64]deal{}, tallies: map[uint64]*tally{}, closed: map[uint64]uint64{}}
+	a.books.bondIssued = map[uint64]uint64{}
+	if err := a.keepReceipts(); err != nil {
+		return err
+	}
+	if err := a.readStatements(ctx); err != nil {
+		return err
+	}
 	a.books.auditor = ledger.NewAuditor(a.opts.Profile, a.sum.Origin, former{ctx, a})
 	rows, err := a.tx.QueryContext(ctx, "SELECT seq, time, kind, key, hash, fingerprint, body FROM vault_posting ORDER BY seq")
 	if err != nil {
@@ -127,6 +139,7 @@ func (a *auditor) posting(ctx context.Context, s stored) error {
 		return err
 	}
 	state := b.auditor.Book().State()
+	issued, touched := a.bondsBefore(c)
 	if err := b.auditor.Feed(p); err != nil {
 		if ledger.CodeOf(err) == ledger.CodeMismatch {
 			return postingFault(s.seq, "replay", "%s", strings.TrimPrefix(detail(err), fmt.Sprintf("posting %d: ", s.seq)))
@@ -135,6 +148,9 @@ func (a *auditor) posting(ctx context.Context, s stored) error {
 	}
 	b.last = p
 	if err := a.fingerprint(s, c); err != nil {
+		return err
+	}
+	if err := a.checkBonds(p, issued, touched); err != nil {
 		return err
 	}
 	return a.after(ctx, p, c, state)
@@ -210,6 +226,10 @@ func (a *auditor) before(p ledger.Posting, c ledger.Command) error {
 		return a.called(p)
 	case *ledger.Submit:
 		return a.checkOrder(p, c)
+	case *ledger.Redeem:
+		return a.checkClaim(p, c.Serial, c.Proof, func(k claimed) error { return k.redeems(c.Payee, p.Time) })
+	case *ledger.Reissue:
+		return a.checkClaim(p, c.Serial, c.Proof, func(k claimed) error { return k.reissues(c, p.Time) })
 	case *ledger.Award:
 		b.funded[c.Terms.Number] = deal{terms: c.Terms, award: p.Seq}
 		return a.checkAward(p, c)
@@ -217,6 +237,11 @@ func (a *auditor) before(p ledger.Posting, c ledger.Command) error {
 		d := b.funded[c.Contract]
 		d.fund, d.vaultPart, d.at = p.Seq, c.VaultPart, p.Time
 		b.funded[c.Contract] = d
+		return a.checkFund(p, c)
+	case *ledger.Close:
+		return a.checkClose(p, c)
+	case *ledger.Recall:
+		return a.checkRecall(p, c)
 	}
 	return nil
 }
@@ -255,7 +280,7 @@ func (a *auditor) checkOrder(p ledger.Posting, c *ledger.Submit) error {
 		if at.version == 0 || at.version > uint64(len(versions)) || at.version < now.version && now.since+lagMS < p.Time {
 			continue
 		}
-		if _, err = ledger.CheckOrder(c.Envelope, a.sum.Origin, versions[at.version-1].Keys, at.time); err == nil {
+		if _, err = ledger.CheckOrder(c.Envelope, a.sum.Origin, a.keysAt(role, id, at.version, at.time), at.time); err == nil {
 			a.sum.Orders++
 			return nil
 		}
@@ -271,26 +296,20 @@ func (a *auditor) checkOrder(p ledger.Posting, c *ledger.Submit) error {
 
 // checkAward makes the vault check again.
 func (a *auditor) checkAward(p ledger.Posting, c *ledger.Award) error {
-	err := a.books.auditor.Book().CheckContract(&c.Terms, a.ratings(c.Terms.Robots, p.Time), p.Time)
-	if err == nil || a.books.auditor.Book().CheckContract(&c.Terms, a.ratings(c.Terms.Robots, p.Time-min(p.Time, lagMS)), p.Time) == nil {
+	book, robots := a.books.auditor.Book(), c.Terms.Robots
+	err := book.CheckContract(c, vault.Ratings(a.log.registry, robots, p.Time), p.Time)
+	if err == nil || book.CheckContract(c, vault.Ratings(a.log.registry, robots, p.Time-min(p.Time, lagMS)), p.Time) == nil {
 		return nil
 	}
 	return postingFault(p.Seq, "vault_check", "%s", detail(err))
 }
 
-func (a *auditor) ratings(robots []string, at uint64) []ledger.Robot {
-	list := make([]ledger.Robot, 0, len(robots))
-	for _, id := range robots {
-		if e, ok := a.log.registry.Robot(id, at); ok {
-			list = append(list, ledger.Robot{ID: id, Watts: e.Robot.Watts, TokensPerSecond: e.Robot.TokensPerSecond, Bonded: true})
-		}
-	}
-	return list
-}
-
 // after checks what the vault says of a posting: to everybody, to the orderer, and
 // in its own tables.
 func (a *auditor) after(ctx context.Context, p ledger.Posting, c ledger.Command, before ledger.State) error {
+	if err := a.recount(p, c); err != nil {
+		return err
+	}
 	members, each := a.dividend(p, before)
 	if err := a.checkWord(p, c, members, each); err != nil {
 		return err
@@ -301,8 +320,17 @@ func (a *auditor) after(ctx context.Context, p ledger.Posting, c ledger.Command,
 	if err := a.checkLines(ctx, p); err != nil {
 		return err
 	}
+	if err := a.checkKept(p, c); err != nil {
+		return err
+	}
+	if err := a.checkStatement(ctx, p.Seq, p.Time); err != nil {
+		return err
+	}
 	switch c := c.(type) {
 	case *ledger.Submit:
+		if err := a.checkObjections(ctx, p, c.Order()); err != nil {
+			return err
+		}
 		return a.checkReceipt(ctx, p, c)
 	case *ledger.Mint:
 		return a.checkMint(ctx, p, c.Serial)
@@ -332,6 +360,10 @@ func (a *auditor) checkWord(p ledger.Posting, c ledger.Command, members uint64, 
 	case *ledger.Mint:
 		want.Kind, want.Subject, want.Amount = proof.KindMint, c.Serial, ore
 	case *ledger.Recall:
+		if len(p.Entries) > 0 { // else it is in dispute
+			want.Kind, want.Subject, want.Amount = proof.KindRecall, c.Serial, ore
+		}
+	case *ledger.Repay:
 		want.Kind, want.Subject, want.Amount = proof.KindRecall, c.Serial, ore
 	case *ledger.Tick:
 		want.Kind = proof.KindDemurrage
@@ -394,14 +426,26 @@ func (a *auditor) checkEnds(ctx context.Context) error {
 	if err := a.checkLeftWords(); err != nil {
 		return err
 	}
+	for _, left := range []func() error{a.checkLeftReceipts, a.checkLeftBonds, func() error { return a.checkLeftStatements(ctx) }, func() error { return a.checkDone(ctx) }} {
+		if err := left(); err != nil {
+			return err
+		}
+	}
 	a.sum.Unposted = uint64(len(l.commands) - b.next)
 	if err := a.checkContracts(); err != nil {
+		return err
+	}
+	if err := a.countPours(ctx); err != nil {
+		return err
+	}
+	if err := a.checkClosings(); err != nil {
 		return err
 	}
 	s := b.auditor.Book().State()
 	a.sum.Postings, a.sum.Head, a.sum.Time = s.Seq, s.Head, s.Time
 	a.sum.Certificates, a.sum.Recalled, a.sum.Supply, a.sum.Capital = s.Certificates, s.Recalled, s.Supply(), s.Capital()
 	a.sum.Wallets, a.sum.Members = s.Accounts, s.Eligible
+	a.sum.Disputed, a.sum.Policies, a.sum.Closings = uint64(len(s.Disputed)), s.Policies, uint64(len(b.closed))
 	if want := torq.JT((s.Certificates - s.Recalled) * a.opts.Profile.CertificateOre()); s.Supply() != want {
 		return fault("supply", "supply", "is %d JT, the certificates make it %d", s.Supply(), want)
 	}
@@ -490,13 +534,16 @@ func (d deal) compare(c proof.Contract, number uint64) error {
 	return nil
 }
 
-// checkReceipt verifies the receipt of an order, if it was ever handed out: it is signed
-// when it is asked for.
+// checkReceipt verifies the receipt of an order. One of the last orders may be without:
+// receipts are signed beside the writer.
 func (a *auditor) checkReceipt(ctx context.Context, p ledger.Posting, c *ledger.Submit) error {
 	var raw []byte
 	err := a.tx.QueryRowContext(ctx, "SELECT envelope FROM vault_receipt WHERE key = ?", p.Key).Scan(&raw)
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) && a.mayLackReceipt(p) {
 		return nil
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return postingFault(p.Seq, "receipt_missing", "it posts an order, and the vault has signed no receipt of it")
 	}
 	if err != nil {
 		return unreadable(fmt.Sprintf("receipt of posting %d", p.Seq), err)

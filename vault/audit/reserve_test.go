@@ -154,14 +154,19 @@ func (h *house) member(role, id string) {
 	h.AddEnrolment(e)
 }
 
-// fund has the vault fund a contract, and logs it signed.
-func (h *house) fund(c proof.Contract) proof.Contract {
+// fund has the vault fund a contract, and logs it signed. between is what happens
+// between award and funding.
+func (h *house) fund(c proof.Contract, between ...func(contract string)) proof.Contract {
 	h.t.Helper()
 	c.Enterprise, c.Owner, c.Digger, c.Refinery = "acme", "acme", prooftest.Digger, prooftest.Refinery
 	c.Release, c.Deadline = proof.Release{Name: policy.Uniform, Parameter: 600_000}, h.Now+30*policy.Day
-	var err error
-	c.Funded, err = h.vault.Fund(h.t.Context(), c)
+	must(h.t, h.vault.Award(h.t.Context(), c))
+	for _, do := range between {
+		do(c.ID)
+	}
+	funded, err := h.vault.Fund(h.t.Context(), c.ID)
 	must(h.t, err)
+	c.Funded, c.VaultPart = funded.FundedAt, uint64(funded.VaultPart)
 	h.Add(h.Sign(prooftest.Trust, proof.TypeContract, c.Encode()))
 	return c
 }
@@ -178,11 +183,15 @@ func (h *house) order(from string, operations ...ledger.Operation) {
 }
 
 // lived is a reserve that did a little of everything, and its last word in the log.
-func lived(t testing.TB) *house {
+func lived(t testing.TB) *house { return livedWith(t, 800) }
+
+// livedWith is lived with what the vault is told of the ore that the contract which is
+// withdrawn had accepted; 800 is the truth.
+func livedWith(t testing.TB, accepted uint64) *house {
 	h, c := openHouse(t)
 	d, err := policy.Default(prooftest.Origin, h.Now)
 	must(t, err)
-	d, err = policy.Amend(d, []byte(`{"min_members": 2, "release_every": 60000, "savings_notice": 3600000, "stake_target": 3600000, "backlog_over": 60000}`))
+	d, err = policy.Amend(d, []byte(`{"min_members": 2, "release_every": 60000, "savings_notice": 3600000, "stake_target": 3600000, "backlog_over": 60000, "notice": 0}`))
 	must(t, err)
 	text, err := d.Encode()
 	must(t, err)
@@ -223,12 +232,76 @@ func lived(t testing.TB) *house {
 	h.Mint()
 	c.set(h.Now)
 	h.feed()
+	h.endings(c, a, b, accepted)
 	last := h.words(0)
 	pass(7_500_000)
 	h.order("member:bob", ledger.Operation{Kind: ledger.OpSend, To: "org:org", Amount: 1})
 	h.words(last)
 	h.stop()
 	return h
+}
+
+// endings lets a contract with investors be withdrawn while ore of it is in flight, mints
+// the rest with another's, announces a policy and takes a certificate back.
+func (h *house) endings(c *clock, a, b *prooftest.Robot, accepted uint64) {
+	t := h.t
+	t.Helper()
+	pass := func(ms uint64) {
+		h.Now += ms
+		c.set(h.Now)
+	}
+	h.nextPolicy(`{"deposit": "0.1", "investor_bps": 1000}`)
+	h.feed()
+	must(t, h.vault.Accepted(t.Context(), proof.ContractID(prooftest.Origin, 2)))
+	invest := func(contract string) {
+		h.order("member:ada", ledger.Operation{Kind: ledger.OpInvest, To: contract, Amount: 7}, ledger.Operation{Kind: ledger.OpInvest, To: contract, Amount: 4})
+		pass(3_600_000)
+		h.order("member:bob", ledger.Operation{Kind: ledger.OpInvest, To: contract, Amount: 9})
+	}
+	third := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 3), Robots: []string{a.ID}, Work: 3200, Stake: 120, VaultPart: 100}, invest)
+	h.feed()
+	a.End = h.Now
+	h.Dig(a.Report(third.ID, a.Readings(20)))
+	for h.Pour(100) > 0 {
+	}
+	h.Mint()
+	c.set(h.Now)
+	h.feed()
+	closing := proof.Closing{Contract: third.ID, Closed: h.Now + 60_000, Reason: "withdrawn: too dear"}
+	h.Add(h.Sign(prooftest.Trust, proof.TypeClosing, closing.Encode()))
+	h.feed()
+	pass(60_000)
+	must(t, h.vault.Close(t.Context(), third.ID, accepted))
+	if accepted != 800 {
+		return // its last ingots cannot be minted
+	}
+	fourth := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 4), Robots: []string{b.ID}, Work: 32, Stake: 10, VaultPart: 10})
+	h.feed()
+	b.End = h.Now
+	h.Dig(b.Report(fourth.ID, b.Readings(1)))
+	for h.Pour(100) > 0 {
+	}
+	h.Mint()
+	c.set(h.Now)
+	h.feed()
+	recall := proof.Recall{Origin: prooftest.Origin, Serial: 3, Certificate: h.Certs[2].Digest(), Evidence: merkle.Hash{1}, Reason: "a broken meter", Issued: h.Now}
+	_, err := h.vault.Recall(t.Context(), h.Sign(prooftest.Trust, proof.TypeRecall, recall.Encode()))
+	must(t, err)
+}
+
+// nextPolicy announces a policy that changes the newest, and lets its notice pass.
+func (h *house) nextPolicy(fields string) {
+	h.t.Helper()
+	d, digest, ok := h.Registry.Policy(h.Now)
+	if !ok {
+		h.t.Fatal("there is no policy")
+	}
+	d.Version, d.Previous, d.Issued, d.Effective = d.Version+1, digest.String(), h.Now, h.Now+d.Notice
+	d, err := policy.Amend(d, []byte(fields))
+	must(h.t, err)
+	text, err := d.Encode()
+	must(h.t, err)
+	h.Add(h.Sign(prooftest.Root, proof.TypePolicy, text))
 }
 
 // keep writes log and packs of a reserve to its directory.

@@ -32,6 +32,9 @@ func (e *Error) Error() string {
 	return e.Detail
 }
 
+// ErrorCode returns the stable code.
+func (e *Error) ErrorCode() string { return string(e.Code) }
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

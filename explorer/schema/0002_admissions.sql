@@ -1,0 +1,2 @@
+-- Trust counts enrolments, of every registrar.
+DROP TABLE explorer_admission;

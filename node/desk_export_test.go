@@ -1,0 +1,4 @@
+package node
+
+// AsProblem is asProblem, for tests.
+func AsProblem(err error) error { return asProblem(err) }
