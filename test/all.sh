@@ -60,7 +60,7 @@ vulnerabilities() {
 }
 
 # Other implementations and engines: Node with @noble/post-quantum, and Debian's
-# PostgreSQL, of which the tests start servers of their own.
+# PostgreSQL and mosquitto, of which the tests start servers of their own.
 peers() {
 	command -v node >/dev/null || { echo "   Node 20 or later is not installed"; return 77; }
 	(cd test/peers && npm ci --silent --no-progress) || return 1
@@ -70,6 +70,13 @@ peers() {
 			return 77
 		fi
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql) >/dev/null || return 1
+	fi
+	if ! command -v mosquitto >/dev/null && ! [ -x /usr/sbin/mosquitto ]; then
+		if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+			echo "   mosquitto is not installed and cannot be installed by this user"
+			return 77
+		fi
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto) >/dev/null || return 1
 	fi
 	export ROBOTORQ_TEST_PEERS=1 ROBOTORQ_NODE_MODULES="$PWD/test/peers/node_modules"
 }
@@ -89,6 +96,13 @@ prometheus() {
 	export ROBOTORQ_PROMETHEUS="$cache/usr/bin"
 }
 
+# Real bitcoind and lnd, fetched and built once into the user's cache, with a
+# chain of their own: the marketplace's rails, and its whole life on them.
+bitcoin() {
+	test/bitcoin/get.sh >/dev/null || return
+	ROBOTORQ_TEST_BITCOIN=1 go test -count=1 -p 1 -timeout 40m ./market/chain ./market/lightning ./test/bitcoin/...
+}
+
 step format formatted
 step modules go mod verify
 step vet go vet ./...
@@ -100,7 +114,9 @@ step peers peers
 step prometheus prometheus
 step test go test -timeout 20m ./...
 step test-tiny go test -tags tiny ./archive/... ./proof/... ./torq/...
+step tamper go test -count=1 -timeout 30m -tags tiny ./test/tamper
 step race go test -race -short -p 1 ./bus/... ./store/... ./digger/... ./refinery/... ./mint/... ./vault/... ./trust/... ./robot/... ./api/... ./node/...
+step bitcoin bitcoin
 step whole-system go test -count=1 -timeout 40m -tags whole ./test/...
 
 echo

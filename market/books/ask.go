@@ -8,15 +8,22 @@ import (
 	"robotorq.org/reserve/market/rails"
 )
 
-// Due names tasks that time or a rail may move on now, the longest overdue first.
-func (t *Tx) Due(now int64, most int) (ids []string, err error) {
-	err = t.all("SELECT task_id FROM market_task WHERE due <= ? ORDER BY due, task_id LIMIT ?", []any{now, most}, func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		ids = append(ids, id)
-		return err
-	})
-	return ids, err
+// DueTask is a task that time or a rail may move on.
+type DueTask struct {
+	TaskID string
+	DueMs  int64
+}
+
+// Due lists tasks that time or a rail may move on now, the longest overdue first, behind one.
+func (t *Tx) Due(now int64, after DueTask, most int) (out []DueTask, err error) {
+	err = t.all("SELECT task_id, due FROM market_task WHERE due <= ? AND (due > ? OR due = ? AND task_id > ?) ORDER BY due, task_id LIMIT ?",
+		[]any{now, after.DueMs, after.DueMs, after.TaskID, most}, func(scan func(...any) error) error {
+			var d DueTask
+			err := scan(&d.TaskID, &d.DueMs)
+			out = append(out, d)
+			return err
+		})
+	return out, err
 }
 
 // Held are the funded tasks whose payment is only held.

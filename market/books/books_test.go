@@ -192,6 +192,20 @@ func TestBooksInAStoreSayWhatBooksInMemorySay(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			due := map[string]int64{}
+			list, err := books.In(ctx, db, tx, policy).Due(1<<62, books.DueTask{}, 1<<20)
+			if err != nil {
+				return err
+			}
+			for _, d := range list {
+				due[d.TaskID] = d.DueMs
+			}
+			for id, task := range w.Memory.Tasks {
+				at, ok := task.DueMs(policy)
+				if have, listed := due[id]; listed != ok || have != at && ok {
+					t.Errorf("task %s is due at %d (%v), the store says %d (%v)", id, at, ok, have, listed)
+				}
+			}
 			if have, want := f.Balances, w.Memory.Accounts; !reflect.DeepEqual(have, want) {
 				t.Errorf("balances: %v in the store, %v in memory", have, want)
 			}

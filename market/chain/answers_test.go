@@ -148,7 +148,10 @@ func TestNoErrorShowsTheCredentials(t *testing.T) {
 	}
 	for _, url := range []string{"http://u:secret@127.0.0.1:1/wallet/w", "u:secret@host", "http://u:secret@[", "ftp://u:secret@h"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		_, err := chain.Dial(ctx, chain.Options{URL: url, Network: address.Regtest})
+		n, err := chain.Dial(ctx, chain.Options{URL: url, Network: address.Regtest})
+		if err == nil {
+			_, err = n.Tip(ctx)
+		}
 		cancel()
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", url, err)

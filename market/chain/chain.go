@@ -21,6 +21,7 @@ import (
 
 	"robotorq.org/reserve/market/address"
 	"robotorq.org/reserve/market/rails"
+	"robotorq.org/reserve/market/rails/gate"
 )
 
 // Options says where the node is.
@@ -40,45 +41,77 @@ type Node struct {
 	network address.Network
 }
 
-// Dial reaches a node. It is Invalid when the node is on another network, has no
-// such wallet or one that cannot sign, and Unavailable when it does not answer.
+// Dial reaches a node. It is Invalid when the node is on another network or its
+// wallet cannot sign. A node that is not there yet, or has not loaded the wallet,
+// is no error: every call is Unavailable until it is, and Invalid for ever if it
+// then turns out to be the wrong one.
 func Dial(ctx context.Context, o Options) (*Node, error) {
-	const op = "dial bitcoind"
 	client, err := newRPC(o.URL, o.HTTP)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{rpc: client, network: o.Network}
-	network, err := n.Network(ctx)
-	if err != nil {
-		return nil, classify(op, err)
-	}
-	if network != string(o.Network) {
-		return nil, &rails.Error{Class: rails.Invalid, Op: op,
-			Reason: fmt.Sprintf("the node is on the network %s, not %s", network, o.Network)}
-	}
-	var wallet struct {
-		Keys bool `json:"private_keys_enabled"`
-	}
-	err = n.rpc.call(ctx, &wallet, "getwalletinfo")
-	if r, ok := refused(err, codeNoWallet, codeWhichWallet); ok {
-		return nil, &rails.Error{Class: rails.Invalid, Op: op,
-			Reason: "name a loaded wallet in the address's path, as in /wallet/payout", Err: r}
-	}
-	if err != nil {
-		return nil, classify(op, err)
-	}
-	if !wallet.Keys {
-		return nil, &rails.Error{Class: rails.Invalid, Op: op, Reason: "the wallet holds no keys and cannot sign"}
+	client.gate = gate.New(n.right)
+	if err := client.gate.Pass(ctx); err != nil && rails.ClassOf(err) == rails.Invalid {
+		return nil, err
 	}
 	return n, nil
 }
 
+// right says whether the node and its wallet are those that are wanted.
+func (n *Node) right(ctx context.Context) error {
+	const op = "dial bitcoind"
+	invalid := func(err error, format string, args ...any) error {
+		return &rails.Error{Class: rails.Invalid, Op: op, Reason: fmt.Sprintf(format, args...), Err: err}
+	}
+	network, err := n.networkOf(ctx)
+	if err != nil {
+		return classify(op, err)
+	}
+	if network != string(n.network) {
+		return invalid(nil, "the node is on the network %s, not %s", network, n.network)
+	}
+	var wallet struct {
+		Keys bool `json:"private_keys_enabled"`
+	}
+	err = n.rpc.ask(ctx, &wallet, "getwalletinfo")
+	if r, ok := refused(err, codeWhichWallet); ok {
+		return invalid(r, "name the wallet in the address's path, as in /wallet/payout")
+	}
+	if err != nil {
+		return classify(op, err)
+	}
+	if !wallet.Keys {
+		return invalid(nil, "the wallet holds no keys and cannot sign")
+	}
+	return nil
+}
+
+// Methods are all that this package asks a node for: a user of bitcoind's
+// rpcwhitelist needs no other.
+func Methods() []string {
+	return []string{
+		"decodepsbt", "decoderawtransaction", "estimatesmartfee", "finalizepsbt", "getaddressinfo", "getblockchaininfo",
+		"getblockheader", "getmempoolentry", "getmempoolinfo", "gettransaction", "gettxout", "gettxspendingprevout",
+		"getwalletinfo", "listlockunspent", "listsinceblock", "listunspent", "lockunspent", "psbtbumpfee",
+		"sendrawtransaction", "testmempoolaccept", "walletcreatefundedpsbt", "walletprocesspsbt",
+	}
+}
+
 // Network implements rails.Chain.
 func (n *Node) Network(ctx context.Context) (string, error) {
+	const op = "network"
+	if err := n.rpc.gate.Pass(ctx); err != nil {
+		return "", classify(op, err)
+	}
+	name, err := n.networkOf(ctx)
+	return name, classify(op, err)
+}
+
+func (n *Node) networkOf(ctx context.Context) (string, error) {
 	var info struct{ Chain string }
-	if err := n.rpc.call(ctx, &info, "getblockchaininfo"); err != nil {
-		return "", classify("network", err)
+	if err := n.rpc.ask(ctx, &info, "getblockchaininfo"); err != nil {
+		return "", err
 	}
 	names := map[string]address.Network{"main": address.Bitcoin, "test": address.Testnet, "testnet4": address.Testnet,
 		"signet": address.Signet, "regtest": address.Regtest}

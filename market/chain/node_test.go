@@ -2,10 +2,13 @@ package chain_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,22 +18,57 @@ import (
 	"robotorq.org/reserve/test/bitcoin"
 )
 
+// shared is the node that all tests of this package use, one after the other,
+// each with a wallet of its own.
+var shared struct {
+	once    sync.Once
+	node    *bitcoin.Bitcoind
+	dir     string
+	wallets int
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.node != nil {
+		shared.node.Kill()
+	}
+	if err := os.RemoveAll(shared.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func start(p bitcoin.Programs) {
+	if shared.dir, shared.err = os.MkdirTemp("", "robotorq-bitcoin-"); shared.err == nil {
+		shared.node, shared.err = bitcoin.StartBitcoind(context.Background(), p, shared.dir)
+	}
+}
+
 // desk is a real node with a payout wallet that holds coins of 0.1 bitcoin.
 type desk struct {
 	*testing.T
-	ctx   context.Context
-	btc   *bitcoin.Bitcoind
-	chain *chain.Node
+	ctx    context.Context
+	btc    *bitcoin.Bitcoind
+	wallet string
+	chain  *chain.Node
 }
 
 func sit(t *testing.T, coins int) desk {
 	t.Helper()
-	btc := bitcoin.StartNode(t)
+	p := bitcoin.Wanted(t)
+	shared.once.Do(func() { start(p) })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
-	d := desk{T: t, ctx: ctx, btc: btc}
+	shared.wallets++
+	d := desk{T: t, ctx: ctx, btc: shared.node, wallet: fmt.Sprintf("payout-%d", shared.wallets)}
+	d.must(d.btc.CreateWallet(ctx, d.wallet))
 	for range coins {
-		d.pay(d.address("payout", "bech32"), "0.1")
+		d.pay(d.address(d.wallet, "bech32"), "0.1")
 	}
 	d.mine(1)
 	d.dial()
@@ -39,7 +77,7 @@ func sit(t *testing.T, coins int) desk {
 
 func (d *desk) dial() {
 	d.Helper()
-	n, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.URL("payout"), Network: address.Regtest})
+	n, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.Limited(d.wallet), Network: address.Regtest})
 	d.must(err)
 	d.chain = n
 }
@@ -91,7 +129,9 @@ func (d desk) received(to string, want int64) {
 // payees are addresses of all five kinds, of the miner's wallet; P2WSH is a script of nobody's.
 func (d desk) payees() []string {
 	d.Helper()
-	all := []string{"bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry"}
+	var script [32]byte
+	rand.Read(script[:])
+	all := []string{bech32(d.T, script[:])}
 	for _, kind := range []string{"legacy", "p2sh-segwit", "bech32", "bech32m"} {
 		all = append(all, d.address("miner", kind))
 	}
@@ -315,7 +355,7 @@ func TestAReplacementMayTakeMoreCoins(t *testing.T) {
 	d.broadcast(b.Raw, rails.InMempool)
 	_, err := d.chain.Bump(d.ctx, b.Txid, 30_000, 100_000)
 	d.class(err, rails.Insufficient)
-	d.pay(d.address("payout", "bech32"), "0.1")
+	d.pay(d.address(d.wallet, "bech32"), "0.1")
 	d.must(d.btc.Call(d.ctx, "", nil, "generateblock", d.address("miner", "bech32"), d.poolBut(b.Txid)))
 	c, err := d.chain.Bump(d.ctx, b.Txid, 30_000, 100_000)
 	d.must(err)
@@ -425,10 +465,10 @@ func TestAForeignSpenderIsNamed(t *testing.T) {
 func (d desk) foreign(at rails.Outpoint) (txid string) {
 	d.Helper()
 	var raw string
-	d.must(d.btc.Call(d.ctx, "payout", &raw, "createrawtransaction",
+	d.must(d.btc.Call(d.ctx, d.wallet, &raw, "createrawtransaction",
 		[]map[string]any{{"txid": at.Txid, "vout": at.Vout}}, map[string]string{d.address("miner", "bech32"): "0.09990000"}))
 	var signed struct{ Hex string }
-	d.must(d.btc.Call(d.ctx, "payout", &signed, "signrawtransactionwithwallet", raw))
+	d.must(d.btc.Call(d.ctx, d.wallet, &signed, "signrawtransactionwithwallet", raw))
 	d.must(d.btc.Call(d.ctx, "", &txid, "sendrawtransaction", signed.Hex))
 	return txid
 }
@@ -447,16 +487,68 @@ func TestTheFeeIsNeverUnderWhatIsRelayed(t *testing.T) {
 func TestANodeOnAnotherNetworkIsRefused(t *testing.T) {
 	d := sit(t, 0)
 	for _, o := range []chain.Options{
-		{URL: d.btc.URL("payout"), Network: address.Bitcoin},
-		{URL: d.btc.URL("payout"), Network: address.Simnet},
-		{URL: d.btc.URL("nowhere"), Network: address.Regtest},
+		{URL: d.btc.Limited(d.wallet), Network: address.Bitcoin},
+		{URL: d.btc.Limited(d.wallet), Network: address.Simnet},
+		{URL: d.btc.Limited(""), Network: address.Regtest},
 	} {
 		_, err := chain.Dial(d.ctx, o)
 		d.class(err, rails.Invalid)
 	}
+}
+
+func TestANodeThatIsNotThereYetIsCheckedWhenItIs(t *testing.T) {
+	d := sit(t, 0)
 	d.btc.Stop()
-	_, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.URL("payout"), Network: address.Regtest})
+	right, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.Limited(d.wallet), Network: address.Regtest})
+	d.must(err)
+	wrong, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.Limited(d.wallet), Network: address.Bitcoin})
+	d.must(err)
+	for _, n := range []*chain.Node{right, wrong} {
+		_, err = n.Tip(d.ctx)
+		d.class(err, rails.Unavailable)
+		_, err = n.Network(d.ctx)
+		d.class(err, rails.Unavailable)
+	}
+	d.must(d.btc.Start(d.ctx))
+	_, err = right.Tip(d.ctx)
+	d.must(err)
+	for range 2 {
+		_, err = wrong.Network(d.ctx)
+		d.class(err, rails.Invalid)
+		_, err = wrong.Build(d.ctx, d.request(1_000))
+		d.class(err, rails.Invalid)
+		_, err = wrong.Broadcast(d.ctx, []byte{1})
+		d.class(err, rails.Invalid)
+	}
+}
+
+func TestALockedWalletPaysLaterAndKeepsNothingLocked(t *testing.T) {
+	d := sit(t, 1)
+	d.must(d.btc.Call(d.ctx, d.wallet, nil, "encryptwallet", "passphrase"))
+	q := d.request(2_000)
+	_, err := d.chain.Build(d.ctx, q)
+	d.class(err, rails.Insufficient)
+	locked, err := d.chain.Locked(d.ctx)
+	d.must(err)
+	d.equal(len(locked), 0)
+	d.must(d.btc.Call(d.ctx, d.wallet, nil, "walletpassphrase", "passphrase", 60))
+	d.broadcast(d.built(q).Raw, rails.InMempool)
+}
+
+func TestAWalletWithoutKeysOrAnUnloadedOneIsNoPayoutWallet(t *testing.T) {
+	d := sit(t, 0)
+	d.must(d.btc.Call(d.ctx, "", nil, "createwallet", "watching", true))
+	_, err := chain.Dial(d.ctx, chain.Options{URL: d.btc.Limited("watching"), Network: address.Regtest})
+	d.class(err, rails.Invalid)
+	d.must(d.btc.Call(d.ctx, "", nil, "unloadwallet", d.wallet))
+	_, err = d.chain.Balance(d.ctx)
 	d.class(err, rails.Unavailable)
+	d.dial()
+	_, err = d.chain.Balance(d.ctx)
+	d.class(err, rails.Unavailable)
+	d.must(d.btc.Call(d.ctx, "", nil, "loadwallet", d.wallet))
+	_, err = d.chain.Balance(d.ctx)
+	d.must(err)
 }
 
 func TestTheNodeReadsAddressesAsWeDo(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"robotorq.org/reserve/market/rails"
+	"robotorq.org/reserve/market/rails/gate"
 )
 
 // Codes of bitcoind's refusals that mean something to us.
@@ -52,6 +53,7 @@ type rpc struct {
 	user     string
 	password string
 	http     *http.Client
+	gate     *gate.Gate
 	last     atomic.Int64
 }
 
@@ -72,9 +74,17 @@ func newRPC(address string, client *http.Client) (*rpc, error) {
 	return r, nil
 }
 
-// call asks for one thing and decodes the result into out unless that is nil. A
-// refusal of the node is a *refusal; all else is a *rails.Error, Unavailable.
+// call asks the right node; see ask.
 func (r *rpc) call(ctx context.Context, out any, method string, params ...any) error {
+	if err := r.gate.Pass(ctx); err != nil {
+		return err
+	}
+	return r.ask(ctx, out, method, params...)
+}
+
+// ask asks for one thing and decodes the result into out unless that is nil. A
+// refusal of the node is a *refusal; all else is a *rails.Error, Unavailable.
+func (r *rpc) ask(ctx context.Context, out any, method string, params ...any) error {
 	if params == nil {
 		params = []any{}
 	}

@@ -186,3 +186,16 @@ func note(network string) string {
 	}
 	return ""
 }
+
+// Ledger is the sums of the classes, and how many sweeps are under way.
+func (d *Desk) Ledger(ctx context.Context) (totals market.Totals, live int, err error) {
+	err = d.read(ctx, func(b *books.Tx) error {
+		if totals, err = b.Totals(); err != nil {
+			return err
+		}
+		sweeps, err := b.LiveSweeps()
+		live = len(sweeps)
+		return err
+	})
+	return totals, live, err
+}

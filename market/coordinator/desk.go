@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"robotorq.org/reserve/market"
@@ -63,7 +64,7 @@ type Desk struct {
 	o       Options
 	m       market.Machine
 	log     *slog.Logger
-	network string
+	checked atomic.Bool // the bitcoin node is on the right network
 
 	mu     sync.Mutex
 	group  *store.Group
@@ -91,13 +92,26 @@ func Open(ctx context.Context, o Options) (*Desk, error) {
 	}
 	d := &Desk{o: o, m: market.Machine{Policy: o.Policy}, log: o.Log.With("room", "market"), group: o.DB.Group(0)}
 	d.watch = newWatcher(d)
-	switch network, err := o.Chain.Network(ctx); {
-	case err != nil && rails.ClassOf(err) != rails.Unavailable:
+	if err := d.checkNetwork(ctx); err != nil && rails.ClassOf(err) != rails.Unavailable {
 		return nil, errors.Join(err, d.Close())
-	case err == nil && network != string(o.Policy.Network):
-		return nil, errors.Join(fmt.Errorf("the bitcoin node is on %s, BITCOIN_NETWORK is %s", network, o.Policy.Network), d.Close())
 	}
 	return d, nil
+}
+
+// checkNetwork asks the node, until it has answered once, on which network it is.
+func (d *Desk) checkNetwork(ctx context.Context) error {
+	if d.checked.Load() {
+		return nil
+	}
+	network, err := d.o.Chain.Network(ctx)
+	if err != nil {
+		return err
+	}
+	if network != string(d.o.Policy.Network) {
+		return &rails.Error{Class: rails.Invalid, Op: "check network", Reason: fmt.Sprintf("the bitcoin node is on %s, BITCOIN_NETWORK is %s", network, d.o.Policy.Network)}
+	}
+	d.checked.Store(true)
+	return nil
 }
 
 // Close ends what the desk does by itself. The books are the caller's to close.

@@ -468,3 +468,15 @@ func TestAPaymentThatArrivesWhileItsTaskIsCancelledIsRefundedOnce(t *testing.T) 
 		t.Fatalf("the task is %s, the account holds %d", got.Status, r.balance("alice"))
 	}
 }
+
+func TestWhatIsPaidBeyondThePriceGoesToTheAccountWithAHoldToo(t *testing.T) {
+	r := newRig(t, place(t))
+	r.robot("rover", payees[0])
+	task := r.funded(hold)
+	r.world.HoldMore(hashOf(t, task), 500)
+	_, err := r.desk.Claim(t.Context(), task.TaskID, r.signed("rover"))
+	r.must(err)
+	if b := r.balance("alice"); b != 500 {
+		t.Fatalf("the account holds %d", b)
+	}
+}

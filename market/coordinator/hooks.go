@@ -71,6 +71,14 @@ func portOf(text string) uint16 {
 	return uint16(p)
 }
 
+// HookSignature is the header Webhook-Signature of an event.
+func HookSignature(secret []byte, id string, body []byte) string {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(id + "."))
+	mac.Write(body)
+	return "v1," + hex.EncodeToString(mac.Sum(nil))
+}
+
 // Deliver implements Hooks. Only an answer of 2xx counts.
 func (h *webhooks) Deliver(ctx context.Context, id, url string, body []byte) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
@@ -80,12 +88,9 @@ func (h *webhooks) Deliver(ctx context.Context, id, url string, body []byte) err
 	if r.URL.Scheme != "https" {
 		return errors.New("a webhook is called by https")
 	}
-	mac := hmac.New(sha256.New, h.secret)
-	mac.Write([]byte(id + "."))
-	mac.Write(body)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Webhook-Id", id)
-	r.Header.Set("Webhook-Signature", "v1,"+hex.EncodeToString(mac.Sum(nil)))
+	r.Header.Set("Webhook-Signature", HookSignature(h.secret, id, body))
 	answer, err := h.http.Do(r)
 	if err != nil {
 		return err

@@ -63,17 +63,22 @@ func (d *Desk) job(ctx context.Context, what string, f func(context.Context) err
 // Due moves on every task whose time has come: unpaid and unclaimed ones end, unproved ones
 // expire, undisputed ones are settled, undecided disputes are split, refunds are made.
 func (d *Desk) Due(ctx context.Context) error {
-	var ids []string
-	if err := d.read(ctx, func(b *books.Tx) (err error) { ids, err = b.Due(d.Now(), dueAtOnce); return err }); err != nil {
-		return err
-	}
 	var failed []error
-	for _, id := range ids {
-		if err := d.advance(ctx, id); err != nil {
-			failed = append(failed, err)
+	for after := (books.DueTask{}); ; {
+		var due []books.DueTask
+		if err := d.read(ctx, func(b *books.Tx) (err error) { due, err = b.Due(d.Now(), after, dueAtOnce); return err }); err != nil {
+			return err
+		}
+		for _, t := range due {
+			if err := d.advance(ctx, t.TaskID); err != nil {
+				failed = append(failed, err)
+			}
+			after = t
+		}
+		if len(due) < dueAtOnce || ctx.Err() != nil {
+			return errors.Join(failed...)
 		}
 	}
-	return errors.Join(failed...)
 }
 
 // advance takes one task as far as it goes now.

@@ -50,7 +50,6 @@ type rig struct {
 	policy market.Policy
 	nonce  int
 	kill   string // the point at which the process dies next
-	more   []*coordinator.Desk
 }
 
 var errKilled = errors.New("killed")

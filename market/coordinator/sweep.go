@@ -120,6 +120,9 @@ func (d *Desk) noted(ctx context.Context, kind, text string) error {
 
 // bind plans a sweep and binds its entries.
 func (d *Desk) bind(ctx context.Context, withdrawals bool) (s market.Sweep, p market.Plan, err error) {
+	if err := d.checkNetwork(ctx); err != nil {
+		return s, p, err
+	}
 	rate, err := d.o.Chain.EstimateFee(ctx, targetBlocks)
 	if err != nil {
 		return s, p, err
@@ -345,10 +348,9 @@ func (d *Desk) bump(ctx context.Context, s market.Sweep) (market.Sweep, error) {
 
 // raise replaces the newest candidate by one with a higher fee.
 func (d *Desk) raise(ctx context.Context, s market.Sweep, rate rails.FeeRate) (market.Sweep, error) {
-	c := s.Candidates[len(s.Candidates)-1]
-	built, err := d.o.Chain.Bump(ctx, c.Txid, rate, s.MaxFeeSats)
+	built, err := d.o.Chain.Bump(ctx, s.Txid, rate, s.MaxFeeSats) // Txid is the one that the node has, if it has one
 	if err != nil {
-		if rails.ClassOf(err) == rails.Refused {
+		if class := rails.ClassOf(err); class == rails.Refused || class == rails.NotFound {
 			return s, nil // it goes on as it is
 		}
 		return s, err

@@ -403,3 +403,53 @@ func TestDaemonsThatAreAwayAndBackLoseNothing(t *testing.T) {
 	r.finish()
 	r.wantPaid(map[string]int64{payees[0]: 98_000})
 }
+
+func TestTheBytesAreInTheBooksBeforeAnybodySeesThem(t *testing.T) {
+	r := newRig(t, place(t))
+	r.robot("rover", payees[0])
+	r.earned("rover", sats(1_000_000))
+	seen := 0
+	r.world.Before = func(op string) error {
+		if op != "broadcast" {
+			return nil
+		}
+		seen++
+		if s := r.sweeps(); len(s) != 1 || len(s[0].Candidates) != seen || s[0].Txid != s[0].Candidates[seen-1].Txid {
+			t.Errorf("broadcast %d of a transaction that is not recorded: %+v", seen, s)
+		}
+		return nil
+	}
+	_, err := r.desk.Sweep(t.Context())
+	r.must(err)
+	_, err = r.desk.Bump(t.Context(), r.sweeps()[0].SweepID, 10_000)
+	r.must(err)
+	if seen != 2 {
+		t.Fatalf("%d broadcasts", seen)
+	}
+	r.world.Before = nil
+	r.finish()
+}
+
+func TestAScheduledSweepIsMadeOncePerIntervalOverRestarts(t *testing.T) {
+	r := newRig(t, place(t))
+	r.robot("rover", payees[0])
+	r.must(r.desk.Scheduled(t.Context())) // the interval begins
+	r.earned("rover")
+	r.advance(24*hour - 1)
+	r.restart()
+	r.must(r.desk.Scheduled(t.Context()))
+	if len(r.sweeps()) != 0 {
+		t.Fatal("a sweep before its time")
+	}
+	r.advance(1)
+	r.must(r.desk.Scheduled(t.Context()))
+	r.restart()
+	_, err := r.desk.Heartbeat(t.Context(), "rover", nil)
+	r.must(err)
+	r.earned("rover")
+	r.must(r.desk.Scheduled(t.Context()))
+	if n := len(r.sweeps()); n != 1 {
+		t.Fatalf("%d sweeps in one interval", n)
+	}
+	r.finish()
+}

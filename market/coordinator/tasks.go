@@ -214,17 +214,20 @@ func (d *Desk) capture(ctx context.Context, t market.Task) (market.Task, error) 
 	if err != nil {
 		return t, err
 	}
-	err = d.o.Lightning.SettleHold(ctx, t.Preimage)
-	if err == nil {
-		if err := d.o.At(HoldSettled); err != nil {
-			return t, err
-		}
-		return d.paid(ctx, rails.Invoice{Hash: hash, State: rails.InvoiceSettled, PaidSats: t.EscrowSats})
+	settled := d.o.Lightning.SettleHold(ctx, t.Preimage)
+	if class := rails.ClassOf(settled); settled != nil && class != rails.Refused && class != rails.NotFound {
+		return t, settled
 	}
-	if rails.ClassOf(err) != rails.Refused && rails.ClassOf(err) != rails.NotFound {
+	if err := d.o.At(HoldSettled); err != nil {
 		return t, err
 	}
-	inv, err := d.o.Lightning.Invoice(ctx, hash)
+	inv, err := d.o.Lightning.Invoice(ctx, hash) // more may have come than was asked for
+	if settled != nil && rails.ClassOf(err) == rails.NotFound && err != nil {
+		return d.paid(ctx, rails.Invoice{Hash: hash, State: rails.InvoiceCancelled})
+	}
+	if err == nil && settled == nil && inv.State != rails.InvoiceSettled {
+		err = &rails.Error{Class: rails.Unavailable, Op: "settle hold", Reason: "the node says that the invoice is " + string(inv.State) + " still"}
+	}
 	if err != nil {
 		return t, err
 	}

@@ -28,6 +28,7 @@ import (
 
 	"robotorq.org/reserve/market/address"
 	"robotorq.org/reserve/market/rails"
+	"robotorq.org/reserve/market/rails/gate"
 )
 
 // Options says where the node is.
@@ -45,7 +46,9 @@ type Options struct {
 type Node struct{ rest *rest }
 
 // Dial reaches a node. It is Invalid when an option is wrong or the node is on
-// another network, and Unavailable when it does not answer.
+// another network. A node that is not there yet is no error: every call is
+// Unavailable until it is, and Invalid for ever if it then turns out to be on
+// another network. Its certificate and macaroon must be there.
 func Dial(ctx context.Context, o Options) (*Node, error) {
 	const op = "dial lnd"
 	invalid := func(format string, args ...any) error {
@@ -66,14 +69,32 @@ func Dial(ctx context.Context, o Options) (*Node, error) {
 		}
 	}
 	n := &Node{rest: &rest{base: strings.TrimSuffix(u.String(), "/"), macaroon: hex.EncodeToString(macaroon), http: client}}
-	info, err := n.info(ctx)
-	if err != nil {
-		return nil, named(op, err)
-	}
-	if len(info.Chains) == 0 || network(info.Chains[0].Network) != o.Network {
-		return nil, invalid("the node's chains are %v, not %s", info.Chains, o.Network)
+	n.rest.gate = gate.New(func(ctx context.Context) error {
+		var i info
+		if err := n.rest.ask(ctx, op, http.MethodGet, infoPath, nil, &i); err != nil {
+			return err
+		}
+		if len(i.Chains) == 0 || network(i.Chains[0].Network) != o.Network {
+			return invalid("the node's chains are %v, not %s", i.Chains, o.Network)
+		}
+		return nil
+	})
+	if err := n.rest.gate.Pass(ctx); err != nil && rails.ClassOf(err) == rails.Invalid {
+		return nil, err
 	}
 	return n, nil
+}
+
+// Permissions are all that a macaroon must allow, as lncli bakemacaroon takes them
+// with "uri:" in front. It can neither open nor close channels, nor send on chain.
+func Permissions() []string {
+	return []string{
+		"/lnrpc.Lightning/GetInfo", "/lnrpc.Lightning/ListChannels", "/lnrpc.Lightning/AddInvoice",
+		"/lnrpc.Lightning/LookupInvoice", "/lnrpc.Lightning/DecodePayReq",
+		"/invoicesrpc.Invoices/AddHoldInvoice", "/invoicesrpc.Invoices/SubscribeSingleInvoice",
+		"/invoicesrpc.Invoices/SettleInvoice", "/invoicesrpc.Invoices/CancelInvoice",
+		"/routerrpc.Router/SendPaymentV2", "/routerrpc.Router/TrackPaymentV2",
+	}
 }
 
 // secure is a client that trusts the one certificate, follows no redirection
@@ -107,6 +128,8 @@ func network(lnd string) address.Network {
 	return address.Network(lnd)
 }
 
+const infoPath = "/v1/getinfo"
+
 // info is what lnd tells of itself.
 type info struct {
 	Height int64 `json:"block_height"`
@@ -115,7 +138,7 @@ type info struct {
 }
 
 func (n *Node) info(ctx context.Context) (i info, err error) {
-	return i, n.rest.call(ctx, "info", http.MethodGet, "/v1/getinfo", nil, &i)
+	return i, n.rest.call(ctx, "info", http.MethodGet, infoPath, nil, &i)
 }
 
 // sats is a number that lnd writes as a string.

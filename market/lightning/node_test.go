@@ -69,7 +69,7 @@ func (d desk) dial(l *bitcoin.Lnd, client *http.Client) *lightning.Node {
 }
 
 func (d desk) options(l *bitcoin.Lnd, client *http.Client) lightning.Options {
-	return lightning.Options{URL: l.URL(), TLSCert: l.Certificate(), Macaroon: l.Macaroon(), Network: address.Regtest, HTTP: client}
+	return lightning.Options{URL: l.URL(), TLSCert: l.Certificate(), Macaroon: l.Limited(), Network: address.Regtest, HTTP: client}
 }
 
 func (d desk) must(err error) {
@@ -260,6 +260,26 @@ func TestWhatIsUnknownIsNotFound(t *testing.T) {
 	d.class(d.alice.CancelInvoice(d.ctx, rails.Hash(p)), rails.NotFound)
 }
 
+func TestTheCredentialCanNeitherSpendCoinsNorCloseChannels(t *testing.T) {
+	d := sit(t)
+	client := trusting(t, d.stack.Alice)
+	macaroon, err := os.ReadFile(d.stack.Alice.Limited())
+	d.must(err)
+	for _, path := range []string{"/v1/transactions", "/v1/channels", "/v1/macaroon", "/v2/wallet/psbt/fund", "/v1/stop"} {
+		r, err := http.NewRequestWithContext(d.ctx, http.MethodPost, d.stack.Alice.URL()+path, strings.NewReader("{}"))
+		d.must(err)
+		r.Header.Set("Grpc-Metadata-macaroon", fmt.Sprintf("%x", macaroon))
+		answer, err := client.Do(r)
+		d.must(err)
+		text, err := io.ReadAll(answer.Body)
+		d.must(err)
+		answer.Body.Close()
+		if !strings.Contains(string(text), "permission denied") {
+			t.Errorf("%s: %s %s", path, answer.Status, text)
+		}
+	}
+}
+
 func TestRequestsThatMakeNoSenseAreInvalid(t *testing.T) {
 	d := sit(t)
 	for name, change := range map[string]func(*rails.InvoiceRequest){
@@ -286,10 +306,41 @@ func TestRequestsThatMakeNoSenseAreInvalid(t *testing.T) {
 	d.class(err, rails.Invalid)
 	_, err = lightning.Dial(d.ctx, lightning.Options{URL: "http://127.0.0.1:1", Macaroon: d.stack.Alice.Macaroon(), Network: address.Regtest})
 	d.class(err, rails.Invalid)
-	_, err = lightning.Dial(d.ctx, lightning.Options{URL: d.stack.Alice.URL(), TLSCert: d.stack.Bob.Certificate(), Macaroon: d.stack.Alice.Macaroon(), Network: address.Regtest})
-	d.class(err, rails.Unavailable) // another's certificate is not trusted
-	_, err = lightning.Dial(d.ctx, lightning.Options{URL: d.stack.Alice.URL(), TLSCert: d.stack.Alice.Certificate(), Macaroon: d.stack.Bob.Macaroon(), Network: address.Regtest})
-	d.class(err, rails.Unavailable) // nor are we with another's macaroon
+	for _, o := range []lightning.Options{
+		{TLSCert: d.stack.Bob.Certificate(), Macaroon: d.stack.Alice.Limited()}, // another's certificate is not trusted
+		{TLSCert: d.stack.Alice.Certificate(), Macaroon: d.stack.Bob.Limited()}, // nor are we with another's macaroon
+	} {
+		o.URL, o.Network = d.stack.Alice.URL(), address.Regtest
+		n, err := lightning.Dial(d.ctx, o)
+		d.must(err)
+		_, err = n.Liquidity(d.ctx)
+		d.class(err, rails.Unavailable)
+	}
+}
+
+func TestANodeThatIsNotThereYetIsCheckedWhenItIs(t *testing.T) {
+	d := sit(t)
+	d.stack.Alice.Kill()
+	right := d.dial(d.stack.Alice, nil)
+	o := d.options(d.stack.Alice, nil)
+	o.Network = address.Bitcoin
+	wrong, err := lightning.Dial(d.ctx, o)
+	d.must(err)
+	for _, n := range []*lightning.Node{right, wrong} {
+		_, err := n.Liquidity(d.ctx)
+		d.class(err, rails.Unavailable)
+		d.class(n.Follow(d.ctx, rails.Hash{}, func(rails.Invoice) {}), rails.Unavailable)
+	}
+	d.must(d.stack.Alice.Start(d.ctx))
+	d.must(d.stack.Alice.AwaitRoute(d.ctx, d.stack.Bob))
+	_, err = right.Liquidity(d.ctx)
+	d.must(err)
+	for range 2 {
+		_, err = wrong.CreateInvoice(d.ctx, plain(1_000))
+		d.class(err, rails.Invalid)
+		_, err = wrong.Payment(d.ctx, rails.Hash{})
+		d.class(err, rails.Invalid)
+	}
 }
 
 func (d desk) asked(sats int64) rails.PayRequest {

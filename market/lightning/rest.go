@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"robotorq.org/reserve/market/rails"
+	"robotorq.org/reserve/market/rails/gate"
 )
 
 const longestAnswer = 64 << 20
@@ -20,6 +21,7 @@ type rest struct {
 	base     string
 	macaroon string // hex
 	http     *http.Client
+	gate     *gate.Gate
 }
 
 // answer is lnd's own refusal: a code of gRPC and words.
@@ -85,8 +87,16 @@ func named(op string, err error) error {
 	return err
 }
 
-// call asks for one thing and decodes the answer into out unless that is nil.
+// call asks the right node; see ask.
 func (r *rest) call(ctx context.Context, op, method, path string, body, out any) error {
+	if err := r.gate.Pass(ctx); err != nil {
+		return named(op, err)
+	}
+	return r.ask(ctx, op, method, path, body, out)
+}
+
+// ask asks for one thing and decodes the answer into out unless that is nil.
+func (r *rest) ask(ctx context.Context, op, method, path string, body, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	reply, err := r.do(ctx, op, method, path, body)
@@ -110,6 +120,9 @@ func (r *rest) call(ctx context.Context, op, method, path string, body, out any)
 // stream asks and gives each message to each until that returns false or an
 // error, lnd ends the stream (nil), or something breaks.
 func (r *rest) stream(ctx context.Context, op, method, path string, body any, each func(json.RawMessage) (bool, error)) error {
+	if err := r.gate.Pass(ctx); err != nil {
+		return named(op, err)
+	}
 	reply, err := r.do(ctx, op, method, path, body)
 	if err != nil {
 		return err

@@ -56,6 +56,25 @@ func TestASignatureMadeByTheStandardIsAccepted(t *testing.T) {
 	}
 }
 
+func TestASignatureThatDoesNotCoverTheBodyIsRefused(t *testing.T) {
+	for _, covered := range []string{`"@method" "@path"`, `"@method" "content-digest"`, `"@path" "content-digest"`} {
+		r := request(t, "{}")
+		params := fmt.Sprintf(`(%s);created=%d;expires=%d;nonce="n";alg="ed25519";keyid="rover-7"`, covered, now, now+300)
+		lines := map[string]string{`"@method"`: "POST", `"@path"`: "/robot/tasks/a%20b/claim", `"content-digest"`: signature.Digest([]byte("{}"))}
+		var base strings.Builder
+		for _, name := range strings.Fields(covered) {
+			base.WriteString(name + ": " + lines[name] + "\n")
+		}
+		base.WriteString(`"@signature-params": ` + params)
+		r.Header.Set("Content-Digest", signature.Digest([]byte("{}")))
+		r.Header.Set("Signature-Input", "sig1="+params)
+		r.Header.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(ed25519.Sign(key(), []byte(base.String())))+":")
+		if _, err := signature.Parse(r, []byte("{}"), now); err == nil {
+			t.Errorf("a signature over %s alone was accepted", covered)
+		}
+	}
+}
+
 func TestOneOfSeveralSignaturesAndDigestsIsFound(t *testing.T) {
 	r := request(t, "{}")
 	byHand(r, "{}", fmt.Sprintf(`("@method" "@path" "content-digest");created=%d;expires=%d;nonce="n";alg="ed25519";keyid="rover-7"`, now, now+9))

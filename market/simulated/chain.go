@@ -28,7 +28,10 @@ const (
 	maxVSize    = 100_000
 )
 
-func (c chain) Network(context.Context) (string, error) { return string(c.s.Network), nil }
+func (c chain) Network(context.Context) (network string, err error) {
+	err = c.do("network", func() error { network = string(c.s.Network); return nil })
+	return network, err
+}
 
 func (c chain) Tip(context.Context) (b rails.Block, err error) {
 	err = c.do("tip", func() error { b = c.blockAt(len(c.s.Blocks) - 1); return nil })

@@ -234,6 +234,11 @@ func (w *World) PayInvoice(s string) error {
 	return err
 }
 
+// HoldMore makes a held payment larger, as a payer may.
+func (w *World) HoldMore(h rails.Hash, sats int64) {
+	w.control(func() { w.s.Invoices[text(h)].PaidSats += sats })
+}
+
 // Overpay adds to what a settled invoice received, as a payment that came twice does.
 func (w *World) Overpay(h rails.Hash, sats int64) {
 	w.control(func() {

@@ -186,7 +186,7 @@ type ChainPot struct {
 
 // SweepReport is what a sweep did.
 type SweepReport struct {
-	Sweep    *market.Sweep    `json:"sweep"` // the newest that was made now
+	Sweep    *market.Sweep    `json:"sweep"` // the first of those that were made now
 	Sweeps   []market.Sweep   `json:"sweeps,omitempty"`
 	Deferred string           `json:"deferred,omitempty"` // why earnings were not paid
 	Below    []market.Waiting `json:"belowThreshold,omitempty"`

@@ -216,6 +216,9 @@ func Effects(points [][]float64, results []float64, k int) []Effect {
 	return list
 }
 
+// ridge keeps the correlation matrix regular when a parameter decides a result alone.
+const ridge = 1e-9
+
 // PRCC is the partial rank correlation of each parameter with the result: the monotone
 // influence that the others do not explain.
 func PRCC(points [][]float64, results []float64, k int) []float64 {
@@ -234,6 +237,7 @@ func PRCC(points [][]float64, results []float64, k int) []float64 {
 		for j := range size {
 			m[i][j] = correlation(columns[i], columns[j])
 		}
+		m[i][i] += ridge
 		m[i][size+i] = 1
 	}
 	list := make([]float64, k)

@@ -75,7 +75,7 @@ func (w *World) Bondholders() int { return len(w.wallet) }
 // the flow that it has while it works or spends.
 func Footprint(taskTypes int) (robot, bondholder int) {
 	const (
-		flow    = 4 + 1 + 1 + 1 + 1 + 1 + 4 + 4 + 4 + 8 + 4     // id … data
+		flow    = 4 + 1 + 1 + 1 + 1 + 1 + 4 + 4 + 4 + 8 + 4         // id … data
 		columns = 1 + 1 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + 1 + 4 + 1 + 4 // ready … repair
 		wallets = 8 + 8 + 8 + 4
 	)

@@ -183,7 +183,7 @@ type Params struct {
 // Defaults are the parameters of the version 0.3.0 economy, E1 of the specification.
 func Defaults() Params {
 	return Params{
-		Seed: 1, Fountain: NotGiven, Overdraft: NotGiven, IsSeeding: true,
+		Seed: 1, Fountain: NotGiven, Overdraft: NotGiven, Stock: NotGiven, IsSeeding: true,
 		Enterprises: 1, Robots: 1, RobotsPerOracle: 1, Bondholders: 10, TaskTypes: 1,
 		StepDiff: 24, Steps: 10, Ticks: NotGiven, MaxRetries: 5,
 		TTPerRT: 1000 * Micro, RetainerFee: 100_000 * Micro, SeedScalar: 5, RTIn: 10 * Micro, G: 3 * Micro,

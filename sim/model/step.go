@@ -217,6 +217,9 @@ func (w *World) trainingUpdate(r int) {
 	}
 	task := o % int(w.P.TaskTypes)
 	n := w.experience[r*int(w.P.TaskTypes)+task]
+	if w.P.Stock != NotGiven {
+		w.restock(r)
+	}
 	w.mined[r] = 0
 	w.gain[r] = w.table(r).head / w.learned(n)
 	if w.P.Curve != CurveDefault {
@@ -228,6 +231,20 @@ func (w *World) trainingUpdate(r int) {
 	}
 	w.spawn(flowRow{kind: TorqFountain, src: ref(Robot, r), dst: ref(Oracle, o), retryNode: ref(Oracle, o), data: w.run[o]})
 	w.note(EvFountain, ref(Robot, r), ref(Oracle, o), TorqFountain, NoReason, 0, 0)
+}
+
+// restock makes a robot begin production with the given stock, whatever training left:
+// the rest goes back to Giskard, or comes from him.
+func (w *World) restock(r int) {
+	if more := w.P.Stock - w.stock[r]; more > 0 {
+		w.g.Issued += more
+	} else {
+		w.g.Returned -= more
+	}
+	w.stock[r] = w.P.Stock
+	if w.on(LogAll) {
+		w.note(EvDrawn, ref(Robot, r), 0, NoFlow, NoReason, w.stock[r], 0)
+	}
 }
 
 // recycle frees a robot and its oracle after training: a run without production.

@@ -245,7 +245,7 @@ func TestVectorEight(t *testing.T) {
 // The sensitivity of V8: ticks to complete, tokens, Torq.
 func TestVectorEightSensitivity(t *testing.T) {
 	check := func(stock string, row []string) {
-		w := world(t, "start=production", "fountain=true", "min_token_torq=0", "stock="+stock,
+		w := world(t, "start=production", "fountain=true", "min_token_torq=100", "stock="+stock,
 			"complexity="+row[0], "experience="+row[1], "tick_rate="+row[2])
 		ticks, at8 := 0, 0.0
 		for w.Completed() == 0 && w.Tick < 200 {

@@ -1,6 +1,10 @@
 package model
 
-import "strconv"
+import (
+	"strconv"
+
+	"robotorq.org/reserve/sim/curve"
+)
 
 // TickView is what a trace shows of a tick: one JSON document a line.
 type TickView struct {
@@ -145,4 +149,34 @@ func (w *World) Branch(given Params) error {
 	w.derive()
 	w.learning = w.learning[:0]
 	return nil
+}
+
+// ComplexityOf is the complexity of the simple or of the complex tasks.
+func (w *World) ComplexityOf(complex bool) float64 {
+	if complex {
+		return float64(w.P.ComplexityHigh) / Micro
+	}
+	return float64(w.P.Complexity) / Micro
+}
+
+// TorqCurve is the Torq of one contract of an inexperienced robot by tick of production,
+// from 0 to completion, if it is fed a share of its demand.
+func (w *World) TorqCurve(complex bool, feed float64) []float64 {
+	t := w.tables[0]
+	if complex {
+		t = w.tables[1]
+	}
+	const longest = 2000
+	gain := t.head
+	if w.P.Curve != CurveDefault {
+		gain = 1
+	}
+	gamble := float64(w.P.G) / Micro
+	list := []float64{0}
+	done := 0.0
+	for j := int32(1); done < 1 && len(list) < longest; j++ {
+		done = min(1, done+gain*t.at(j)*curve.Pow(feed, t.alpha))
+		list = append(list, gamble*done)
+	}
+	return list
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"robotorq.org/reserve/sim/curve"
 	"robotorq.org/reserve/sim/philox"
@@ -131,18 +132,18 @@ type World struct {
 	wanted                []int64 // contracts that arrived and wait for an oracle
 
 	// Accounts.
-	issuance                     int64
-	enterprise, brla             []int64
-	stakeVault, stashVaults      int64
-	distoBuffer, roboFund        int64
-	calvinFunnel, calvinParked   int64
-	wallet, stash, torqed        []int64
-	spend                        []int32 // ppm
-	least                        []int64 // of the step, for demurrage_base minimum
-	share                        int64   // released to each bondholder since wallets were settled
-	accruals                     []accrual
-	accruing, unreleased         int64 // minted in this step; freed by the curve, not yet divisible
-	flowTotals                   totals
+	issuance                   int64
+	enterprise, brla           []int64
+	stakeVault, stashVaults    int64
+	distoBuffer, roboFund      int64
+	calvinFunnel, calvinParked int64
+	wallet, stash, torqed      []int64
+	spend                      []int32 // ppm
+	least                      []int64 // of the step, for demurrage_base minimum
+	share                      int64   // released to each bondholder since wallets were settled
+	accruals                   []accrual
+	accruing, unreleased       int64 // minted in this step; freed by the curve, not yet divisible
+	flowTotals                 totals
 
 	count  [States]int64 // robots in each state
 	meters [States]int64 // robot-ticks in each state
@@ -221,6 +222,10 @@ func (w *World) drawSpending() {
 // robots appends n robots.
 func (w *World) robots(n int) {
 	from := len(w.ready)
+	w.ready, w.trained, w.heavy = slices.Grow(w.ready, n), slices.Grow(w.trained, n), slices.Grow(w.heavy, n)
+	w.state, w.before, w.class = slices.Grow(w.state, n), slices.Grow(w.before, n), slices.Grow(w.class, n)
+	w.stock, w.minimum, w.owed, w.gain = slices.Grow(w.stock, n), slices.Grow(w.minimum, n), slices.Grow(w.owed, n), slices.Grow(w.gain, n)
+	w.experience, w.mined, w.watts, w.repair = slices.Grow(w.experience, n*int(w.P.TaskTypes)), slices.Grow(w.mined, n), slices.Grow(w.watts, n), slices.Grow(w.repair, n)
 	for i := from; i < from+n; i++ {
 		class := uint8(0)
 		for at, sum := int64(i)*1000/max(w.P.Robots, 1), int64(0); int(class) < len(w.P.Classes)-1; class++ {
@@ -232,7 +237,7 @@ func (w *World) robots(n int) {
 		w.trained = append(w.trained, true)
 		w.state = append(w.state, Idle)
 		w.class = append(w.class, class)
-		w.stock = append(w.stock, w.P.Stock)
+		w.stock = append(w.stock, max(0, w.P.Stock))
 		w.minimum = append(w.minimum, 0)
 		w.owed = append(w.owed, 0)
 		for range w.P.TaskTypes {
@@ -246,11 +251,14 @@ func (w *World) robots(n int) {
 		w.before = append(w.before, Idle)
 	}
 	w.count[Idle] += int64(n)
-	w.g.Issued += int64(n) * w.P.Stock // an opening stock was issued before the run
+	w.g.Issued += int64(n) * max(0, w.P.Stock) // an opening stock was issued before the run
 }
 
 // oracles appends n oracles.
 func (w *World) oracles(n int) {
+	w.active, w.complex, w.contracted = slices.Grow(w.active, n), slices.Grow(w.complex, n), slices.Grow(w.contracted, n)
+	w.run, w.progress, w.minted = slices.Grow(w.run, n), slices.Grow(w.progress, n), slices.Grow(w.minted, n)
+	w.sent, w.size = slices.Grow(w.sent, n), slices.Grow(w.size, n)
 	for range n {
 		w.active = append(w.active, w.P.OracleActive)
 		w.run = append(w.run, 0)

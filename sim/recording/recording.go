@@ -34,8 +34,8 @@ const (
 	EventsFile = "events." // and the format
 	TextLog    = "src/asimov/output/flow_logs.txt"
 	ReportFile = "report.html"
-	fewEvents  = 2_000_000 // robot-ticks up to which a run keeps all its events
-	manyRobots = 10_000    // from here the log has no line for each delivery
+	fewEvents  = 200_000 // robot-ticks up to which a run keeps all its events
+	manyRobots = 10_000  // from here the log has no line for each delivery
 )
 
 // Options of a run.

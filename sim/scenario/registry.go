@@ -120,7 +120,7 @@ func Params() []Param {
 		truth("enterprise_seeded", func(p *P) *bool { return &p.EnterpriseSeeded }, "Enterprise seeded before the run"),
 		truth("is_seeding", func(p *P) *bool { return &p.IsSeeding }, "Isaac.is_seeding"),
 		number("experience", Count, 0, 1e6, func(p *P) *int64 { return &p.Experience }, "finished runs of each robot before the run"),
-		number("stock", Tokens, 0, huge/1e6, func(p *P) *int64 { return &p.Stock }, "opening token_torq of each robot"),
+		number("stock", Tokens, 0, huge/1e6, func(p *P) *int64 { return &p.Stock }, "token_torq of each robot before the run and when its production begins; by default 0, and what training left"),
 
 		number("tt_per_rt", Ratio, 0.001, 1e6, func(p *P) *int64 { return &p.TTPerRT }, "TT in one RT: 1000, 3600 or 3.6"),
 		number("retainer_fee", RT, 0, 1e9, func(p *P) *int64 { return &p.RetainerFee }, "a BRLA's fee"),

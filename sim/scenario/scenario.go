@@ -204,7 +204,7 @@ var presets = []preset{
 		"steps=1460", "robots=40", "bondholders=100", "capacity=1000", "tick_rate=25", "capacity_at=8760:500,17520:1000"}},
 	{"growth", "shortage, votes, funding: Giskard and the fleet grow", []string{
 		"steps=3650", "robots=20", "bondholders=100", "capacity=200", "tick_rate=25", "expansion=true", "pledge_ppm=20 %",
-		"upgrade_cost=200 RT", "upgrade_delta=100", "build_time_steps=60", "robot_cost=100 RT", "robots_added=5", "demurrage=6 %/year", "utilisation_hi=0.3"}},
+		"upgrade_cost=200 RT", "upgrade_delta=100", "build_time_steps=60", "robot_cost=100 RT", "robots_added=5", "demurrage=6 %/year", "utilisation_hi=0.15"}},
 	{"funded", "projects that the bondholders fund before there is a contract", []string{
 		"steps=730", "robots=10", "bondholders=50", "arrivals=funded", "invest_ppm=50 %", "project_cost=10 RT", "enterprise_seeded=true"}},
 }

@@ -100,6 +100,9 @@ func (t *Table) add(name string, kind arrow.DataType, a arrow.Array) {
 	t.arrays = append(t.arrays, a)
 }
 
+// open keeps Parquet from closing what it was not given to close.
+type open struct{ io.Writer }
+
 // Write writes the table.
 func (t *Table) Write(to io.Writer) error {
 	schema := arrow.NewSchema(t.fields, nil)
@@ -109,7 +112,7 @@ func (t *Table) Write(to io.Writer) error {
 	}
 	batch := array.NewRecord(schema, t.arrays, int64(rows))
 	defer batch.Release()
-	w, err := pqarrow.NewFileWriter(schema, to, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd)), pqarrow.DefaultWriterProps())
+	w, err := pqarrow.NewFileWriter(schema, open{to}, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd)), pqarrow.DefaultWriterProps())
 	if err != nil {
 		return err
 	}

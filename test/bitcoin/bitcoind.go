@@ -3,18 +3,25 @@ package bitcoin
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"robotorq.org/reserve/market/chain"
 )
 
 const (
-	user     = "reserve"
+	user     = "reserve" // may do everything
 	password = "reserve"
+	// coordinator may do what the marketplace needs and nothing else.
+	coordinator = "coordinator"
 )
 
 // Bitcoind is one regtest node with a wallet "miner" that holds spendable coins.
@@ -44,13 +51,16 @@ fallbackfee=0.00002
 rpcuser=%s
 rpcpassword=%s
 rpcworkqueue=128
+rpcauth=%s
+rpcwhitelist=%s:%s
+rpcwhitelistdefault=0
 [regtest]
 rpcport=%d
 rpcbind=127.0.0.1
 rpcallowip=127.0.0.1
 zmqpubrawblock=tcp://127.0.0.1:%d
 zmqpubrawtx=tcp://127.0.0.1:%d
-`, user, password, b.rpc, b.blocks, b.txs)
+`, user, password, authorised(coordinator, password), coordinator, strings.Join(chain.Methods(), ","), b.rpc, b.blocks, b.txs)
 	if err := os.WriteFile(filepath.Join(dir, "bitcoin.conf"), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
@@ -107,6 +117,20 @@ func (b *Bitcoind) URL(wallet string) string {
 		path = "/wallet/" + wallet
 	}
 	return fmt.Sprintf("http://%s:%s@127.0.0.1:%d%s", user, password, b.rpc, path)
+}
+
+// Limited is where a wallet answers to the coordinator, which may do no more than
+// it needs.
+func (b *Bitcoind) Limited(wallet string) string {
+	return strings.Replace(b.URL(wallet), user+":", coordinator+":", 1)
+}
+
+// authorised is a user as bitcoind's rpcauth takes it: with its password hashed.
+func authorised(name, password string) string {
+	const salt = "00112233445566778899aabbccddeeff"
+	sum := hmac.New(sha256.New, []byte(salt))
+	sum.Write([]byte(password))
+	return fmt.Sprintf("%s:%s$%x", name, salt, sum.Sum(nil))
 }
 
 // RPCError is bitcoind's own refusal.

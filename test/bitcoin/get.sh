@@ -48,7 +48,7 @@ get_bitcoind() {
 	local apt=(apt-get -qq
 		-o Dir::Etc::SourceList="$a/sources.list" -o Dir::Etc::SourceParts=/nonexistent
 		-o Dir::State="$a" -o Dir::State::Lists="$a/lists" -o Dir::State::status="$a/status"
-		-o Dir::Cache="$a/cache" -o Acquire::Languages=none -o Acquire::Retries=2
+		-o Dir::Cache="$a/cache" -o Acquire::Languages=none -o Acquire::Retries=2 -o APT::Update::Error-Mode=any
 		-o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
 	"${apt[@]}" update >&2 || cannot "bitcoind: Debian's archive cannot be reached"
 	# With an empty package state "install" takes every library along.

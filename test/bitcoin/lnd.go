@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"robotorq.org/reserve/market/lightning"
 )
 
 // Lnd is one Lightning node.
@@ -76,6 +78,30 @@ func (l *Lnd) Certificate() string { return filepath.Join(l.dir, "tls.cert") }
 // Macaroon is the path of the credential that may do everything.
 func (l *Lnd) Macaroon() string {
 	return filepath.Join(l.dir, "data", "chain", "bitcoin", "regtest", "admin.macaroon")
+}
+
+// Limited is the path of a credential that may do what the marketplace needs and
+// nothing else; bake makes it.
+func (l *Lnd) Limited() string { return filepath.Join(l.dir, "coordinator.macaroon") }
+
+func (l *Lnd) bake(ctx context.Context) error {
+	type permission struct {
+		Entity string `json:"entity"`
+		Action string `json:"action"`
+	}
+	var all []permission
+	for _, uri := range lightning.Permissions() {
+		all = append(all, permission{"uri", uri})
+	}
+	var made struct{ Macaroon string }
+	if err := l.Call(ctx, http.MethodPost, "/v1/macaroon", map[string]any{"permissions": all}, &made); err != nil {
+		return err
+	}
+	text, err := hex.DecodeString(made.Macaroon)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.Limited(), text, 0o600)
 }
 
 // Key is the node's identity.

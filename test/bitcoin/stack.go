@@ -59,6 +59,9 @@ func (s *Stack) up(ctx context.Context, p Programs) (err error) {
 			return err
 		}
 	}
+	if err := errors.Join(s.Alice.bake(ctx), s.Bob.bake(ctx)); err != nil {
+		return err
+	}
 	if err := s.fund(ctx); err != nil {
 		return err
 	}
@@ -125,10 +128,10 @@ func (s *Stack) Close() error {
 func (s *Stack) Environment() []string {
 	return []string{
 		"BITCOIN_NETWORK=regtest",
-		"ROBOT_BITCOIND_RPC=" + s.Bitcoind.URL("payout"),
+		"ROBOT_BITCOIND_RPC=" + s.Bitcoind.Limited("payout"),
 		"ROBOT_LND_REST=" + s.Alice.URL(),
 		"ROBOT_LND_TLS_CERT=" + s.Alice.Certificate(),
-		"ROBOT_LND_MACAROON=" + s.Alice.Macaroon(),
+		"ROBOT_LND_MACAROON=" + s.Alice.Limited(),
 	}
 }
 
@@ -146,22 +149,6 @@ func Start(t testing.TB) *Stack {
 		}
 	})
 	return s
-}
-
-// StartNode is a bitcoind alone for one test, with an empty wallet "payout"; it
-// skips as [Wanted] does.
-func StartNode(t testing.TB) *Bitcoind {
-	t.Helper()
-	p := Wanted(t)
-	b, err := StartBitcoind(t.Context(), p, filepath.Join(t.TempDir(), "bitcoind"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Kill)
-	if err := b.CreateWallet(t.Context(), "payout"); err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // Sats reads bitcoin's decimal amount by the rationals of the standard library:

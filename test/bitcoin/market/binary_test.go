@@ -64,7 +64,7 @@ func (s *served) start() {
 	s.Helper()
 	c := exec.Command(s.program, "market", "serve", "--json", "--data", s.data, "--listen", "127.0.0.1:0")
 	c.Env = append(os.Environ(), append(s.stack.Environment(), "ROBOT_MESH_TOKEN="+meshToken, "ROBOT_PORTAL_TOKEN="+portalToken,
-		"ROBOT_ADMIN_TOKEN="+adminToken, "ROBOT_MIN_SWEEP_SATS=1000")...)
+		"ROBOT_ADMIN_TOKEN="+adminToken, "ROBOT_MIN_SWEEP_SATS=1000", "ROBOT_COORDINATOR_FEE_BPS=1000")...)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	s.must(err)

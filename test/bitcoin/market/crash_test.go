@@ -87,8 +87,8 @@ func run(text string) error {
 // coordinator is away, and opens it again.
 func (f *floor) killed(e errand) {
 	f.Helper()
-	e.Path, e.RPC, e.LND = f.path, f.stack.Bitcoind.URL("payout"), f.stack.Alice.URL()
-	e.Certificate, e.Macaroon = f.stack.Alice.Certificate(), f.stack.Alice.Macaroon()
+	e.Path, e.RPC, e.LND = f.path, f.stack.Bitcoind.Limited("payout"), f.stack.Alice.URL()
+	e.Certificate, e.Macaroon = f.stack.Alice.Certificate(), f.stack.Alice.Limited()
 	e.Policy, e.NowMs = f.policy, f.desk.Now()
 	text, err := json.Marshal(e)
 	f.must(err)

@@ -113,6 +113,7 @@ func open(t *testing.T) *floor {
 	f := &floor{T: t, ctx: ctx, stack: shared.stack, clock: &clock{now: time.Now()}, policy: market.Defaults(address.Regtest),
 		path: filepath.Join(t.TempDir(), "market.db")}
 	f.policy.MinSweepSats = 1_000
+	f.policy.FeeBps = 1_000 // bitcoind learns from each story's fees: no other may be deferred for them
 	f.must(f.stack.Alice.AwaitQuiet(ctx))
 	f.balance()
 	f.start()
@@ -140,9 +141,9 @@ func (f *floor) balance() {
 // start opens the coordinator; stop ends it in order.
 func (f *floor) start() {
 	f.Helper()
-	l, err := lightning.Dial(f.ctx, lightning.Options{URL: f.stack.Alice.URL(), TLSCert: f.stack.Alice.Certificate(), Macaroon: f.stack.Alice.Macaroon(), Network: address.Regtest})
+	l, err := lightning.Dial(f.ctx, lightning.Options{URL: f.stack.Alice.URL(), TLSCert: f.stack.Alice.Certificate(), Macaroon: f.stack.Alice.Limited(), Network: address.Regtest})
 	f.must(err)
-	c, err := chain.Dial(f.ctx, chain.Options{URL: f.stack.Bitcoind.URL("payout"), Network: address.Regtest, HTTP: f.chain})
+	c, err := chain.Dial(f.ctx, chain.Options{URL: f.stack.Bitcoind.Limited("payout"), Network: address.Regtest, HTTP: f.chain})
 	f.must(err)
 	f.rails.Lightning, f.rails.Chain = l, c
 	f.db, err = store.Open(f.ctx, f.path, store.Options{Schemas: books.Schemas()})

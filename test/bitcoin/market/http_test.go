@@ -108,10 +108,10 @@ func TestTheWholeLifeOverHTTP(t *testing.T) {
 			d.must(err)
 			settled, err := d.portal.Settle(d.ctx, made.Task.TaskID)
 			d.must(err)
-			if settled.RewardSats != 49_000 || settled.CoordinatorFeeSats != 1_000 {
+			if settled.RewardSats != 45_000 || settled.CoordinatorFeeSats != 5_000 {
 				t.Fatalf("%+v", settled)
 			}
-			r.owed = 49_000
+			r.owed = 45_000
 
 			swept, err := d.operator.Sweep(d.ctx, "of-today")
 			d.must(err)
@@ -179,7 +179,7 @@ func TestADisputeIsSplit(t *testing.T) {
 	r.owed = 15_000
 	account, err := d.portal.Account(d.ctx)
 	d.must(err)
-	d.equal("the client's account", account.BalanceSats, int64(40_000-800-15_000))
+	d.equal("the client's account", account.BalanceSats, int64(40_000-4_000-15_000))
 	invoice, err := d.stack.Bob.Invoice(d.ctx, account.BalanceSats)
 	d.must(err)
 	w, err := d.portal.Withdraw(d.ctx, wire.WithdrawBody{Bolt11: invoice}, "")
@@ -229,7 +229,7 @@ func TestOfAHundredConcurrentClaimsOneWins(t *testing.T) {
 	d.must(err)
 	_, err = d.portal.Settle(d.ctx, made.Task.TaskID)
 	d.must(err)
-	d.robots[winner].owed = 29_400
+	d.robots[winner].owed = 27_000
 	_, err = d.operator.Sweep(d.ctx, "")
 	d.must(err)
 	d.mine(7)

@@ -96,12 +96,12 @@ func TestASettlementDuringASweepGoesIntoTheNext(t *testing.T) {
 				return nil
 			}
 			first := f.sweep()
-			if first.Sweep == nil || first.Sweep.TotalSats != 19_600 {
+			if first.Sweep == nil || first.Sweep.TotalSats != 18_000 {
 				t.Fatalf("the first sweep: %+v", first)
 			}
 			f.mine(1)
 			second := f.sweep()
-			if second.Sweep == nil || second.Sweep.TotalSats != 14_700 {
+			if second.Sweep == nil || second.Sweep.TotalSats != 13_500 {
 				t.Fatalf("the second sweep: %+v", second)
 			}
 			f.mine(7)
@@ -209,7 +209,7 @@ func TestABadPayeeIsSetAsideAndTheOthersArePaid(t *testing.T) {
 	f.restart()
 	good, bad := f.robot("bech32"), f.robot("legacy")
 	f.earns(good, 30_000)
-	f.earns(bad, 500) // 490 sats are dust to a P2PKH address
+	f.earns(bad, 500) // 450 sats are dust to a P2PKH address
 	report := f.sweep()
 	if report.Sweep == nil || len(report.SetAside) != 1 || report.SetAside[0].AgentID != bad.id {
 		t.Fatalf("%+v", report)
@@ -219,7 +219,7 @@ func TestABadPayeeIsSetAsideAndTheOthersArePaid(t *testing.T) {
 	f.state(market.SweepFinal)
 	e, err := f.desk.Earnings(f.ctx, bad.id, 10)
 	f.must(err)
-	f.equal("what waits", e.TotalAccrued, int64(490))
+	f.equal("what waits", e.TotalAccrued, int64(450))
 	f.earns(bad, 20_000) // with more it is no dust
 	f.sweep()
 	f.mine(7)
@@ -368,10 +368,10 @@ func TestEarningsBelowTheThresholdWaitForMore(t *testing.T) {
 	f.policy.MinSweepSats = 19_600
 	f.restart()
 	r := f.robot("bech32")
-	f.earns(r, 19_999) // 19,600 with the fee of 399 off: the threshold is inclusive
+	f.earns(r, 21_777) // 19,600 with the fee of 2,177 off: the threshold is inclusive
 	f.equal("what is owed", r.owed, int64(19_600))
 	other := f.robot("bech32m")
-	f.earns(other, 19_998)
+	f.earns(other, 21_776)
 	report := f.sweep()
 	if report.Sweep == nil || len(report.Sweep.Payouts) != 1 || len(report.Below) != 1 || report.Below[0].AgentID != other.id {
 		t.Fatalf("%+v", report)
@@ -418,7 +418,7 @@ func TestAPaymentWhileTheCoordinatorIsAwayFundsTheTask(t *testing.T) {
 	f.clock.pass(24*time.Hour + time.Millisecond)
 	f.must(f.desk.Due(f.ctx)) // the client says nothing: it is settled
 	f.equal("the task", f.status(c.Task.TaskID), market.Settled)
-	r.owed += 17_640
+	r.owed += 16_200
 	f.sweep()
 	f.mine(7)
 	f.square()

@@ -117,8 +117,8 @@ func (w *walk) kill() {
 	points := []string{coordinator.SweepBound, coordinator.SweepBuilt, coordinator.SweepRecorded, coordinator.SweepBroadcast}
 	e := errand{Do: "sweep", Point: points[w.random.IntN(len(points))]}
 	w.did = append(w.did, e.Point)
-	e.Path, e.RPC, e.LND = w.path, w.stack.Bitcoind.URL("payout"), w.stack.Alice.URL()
-	e.Certificate, e.Macaroon, e.Policy, e.NowMs = w.stack.Alice.Certificate(), w.stack.Alice.Macaroon(), w.policy, w.desk.Now()
+	e.Path, e.RPC, e.LND = w.path, w.stack.Bitcoind.Limited("payout"), w.stack.Alice.URL()
+	e.Certificate, e.Macaroon, e.Policy, e.NowMs = w.stack.Alice.Certificate(), w.stack.Alice.Limited(), w.policy, w.desk.Now()
 	text, err := json.Marshal(e)
 	w.must(err)
 	w.stop()
