@@ -65,7 +65,12 @@ func Sim(ctx context.Context, o SimOptions) (f SimFigures, err error) {
 		{"memory", &f.Bandwidth, func() (float64, error) { return touch(columns), nil }},
 		{"micro-model, ticks", &f.MicroTick, func() (float64, error) { m.Tick(0, agents, 24); return agents * 24, nil }},
 		{"micro-model, steps", &f.MicroStep, func() (float64, error) { m.Leap(0, agents, 24); return agents * 24, nil }},
-		{"micro-model, floats", &f.MicroFloat, func() (float64, error) { micro.Float(2000, 500); return 2000 * 500, nil }},
+		{"micro-model, floats", &f.MicroFloat, func() (float64, error) {
+			if micro.Float(2000, 500) == 0 {
+				return 0, errors.New("the micro-model completes nothing")
+			}
+			return 2000 * 500, nil
+		}},
 		{"economy, ticks", &f.EconomyTick, o.economy(model.Ticks, model.LogOff)},
 		{"economy, steps", &f.EconomyStep, o.economy(model.Closed, model.LogOff)},
 		{"economy with the event log", &f.Events, o.economy(model.Closed, model.LogAll)},

@@ -38,7 +38,9 @@ one() {
 		printf '%-22s %-24s %14s executions %4s kept\n' "$dir" "$target" "$count" "$kept"
 		printf '| %s | %s | %s | %s |\n' "${dir#./}" "$target" "$(printf '%s' "$count" | sed ':a;s/\B[0-9]\{3\}\>/,&/;ta')" "$kept" >"$log.row"
 	else
-		printf '%-22s %-24s FOUND SOMETHING\n' "$dir" "$target"
+		local what="DID NOT RUN"
+		grep -q 'Failing input written\|^--- FAIL' "$log" && what="FOUND SOMETHING"
+		printf '%-22s %-24s %s\n' "$dir" "$target" "$what"
 		tail -30 "$log"
 		return 1
 	fi

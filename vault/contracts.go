@@ -206,7 +206,9 @@ func (s *Station) Accepted(ctx context.Context, contract string) error {
 
 // ratings are the robots of a contract as they are enrolled; one that is not is not
 // bonded.
-func (s *Station) ratings(robots []string, now uint64) []ledger.Robot { return Ratings(s.registry, robots, now) }
+func (s *Station) ratings(robots []string, now uint64) []ledger.Robot {
+	return Ratings(s.registry, robots, now)
+}
 
 // Ratings are robots as the vault check needs them, by their enrolments at a time: a
 // robot that is not enrolled is not bonded.

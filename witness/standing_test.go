@@ -1,6 +1,7 @@
 package witness_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ func logOf(t *testing.T, dir string, ws *prooflog.Witnesses) *prooflog.Log {
 	must(t, err)
 	l, err := prooflog.Open(t.Context(), dir, prooflog.Options{Signer: signers[0], Additional: signers[1:], Witnesses: ws})
 	must(t, err)
-	t.Cleanup(func() { must(t, l.Close(t.Context())) })
+	t.Cleanup(func() { must(t, l.Close(context.Background())) })
 	return l
 }
 

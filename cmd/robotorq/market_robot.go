@@ -198,7 +198,8 @@ func (c *marketResolveCmd) Run(ctx context.Context, std streams, g *global) erro
 
 type marketSweepCmd struct {
 	adminFlags
-	Once string `placeholder:"KEY" help:"Idempotency key."`
+	Once string   `placeholder:"KEY" help:"Idempotency key."`
+	Know []string `placeholder:"TXID" help:"A transaction of the payout wallet that is none of the coordinator's, when it has stopped paying because of it (repeatable)."`
 }
 
 // Help is the long help with an example.
@@ -214,7 +215,7 @@ func (c *marketSweepCmd) Run(ctx context.Context, std streams, g *global) error 
 	if err != nil {
 		return err
 	}
-	r, err := o.Sweep(ctx, c.Once)
+	r, err := o.Sweep(ctx, c.Once, c.Know...)
 	if err != nil || g.JSON {
 		return marketAnswer(std, g, r, err, "")
 	}

@@ -515,7 +515,7 @@ func TestANodeThatIsNotThereYetIsCheckedWhenItIs(t *testing.T) {
 	for range 2 {
 		_, err = wrong.Network(d.ctx)
 		d.class(err, rails.Invalid)
-		_, err = wrong.Build(d.ctx, d.request(1_000))
+		_, err = wrong.Locked(d.ctx)
 		d.class(err, rails.Invalid)
 		_, err = wrong.Broadcast(d.ctx, []byte{1})
 		d.class(err, rails.Invalid)

@@ -324,10 +324,11 @@ func (o *Operator) Resolve(ctx context.Context, taskID string, decision wire.Res
 	return o.act(ctx, taskID, "resolve", decision)
 }
 
-// Sweep pays everybody who is owed enough.
-func (o *Operator) Sweep(ctx context.Context, key string) (wire.SweepReport, error) {
+// Sweep pays everybody who is owed enough. know names transactions of the payout wallet that are
+// none of the coordinator's, when it has stopped paying because of them.
+func (o *Operator) Sweep(ctx context.Context, key string, know ...string) (wire.SweepReport, error) {
 	var out wire.SweepAnswer
-	err := o.call(ctx, "POST", "/robot/sweep", key, struct{}{}, &out, nil)
+	err := o.call(ctx, "POST", "/robot/sweep", key, wire.SweepBody{Know: know}, &out, nil)
 	return out.SweepReport, err
 }
 

@@ -74,6 +74,7 @@ type Desk struct {
 	watch    *watcher
 	resent   bool // the sweeps that were left by the process before
 	freed    bool // the coins that it had locked for nothing
+	compared bool // the wallet with the books
 }
 
 // Open checks that the rails are on the configured network, and takes up what was left.

@@ -65,6 +65,7 @@ func newRig(t testing.TB, place string) *rig {
 	t.Cleanup(func() {
 		r.audit()
 		r.must(r.desk.Close())
+		r.must(r.db.Close())
 	})
 	return r
 }

@@ -26,8 +26,11 @@ const (
 	bumpAfterMs  = 3 * 3_600_000
 )
 
-// SweepOnce is [Desk.Sweep] for a request that may come again.
-func (d *Desk) SweepOnce(ctx context.Context, o Once) (r wire.SweepReport, err error) {
+// SweepOnce is [Desk.Sweep] for a request that may come again; know is for [Desk.Know].
+func (d *Desk) SweepOnce(ctx context.Context, know []string, o Once) (r wire.SweepReport, err error) {
+	if err := d.Know(ctx, know); err != nil {
+		return r, err
+	}
 	var repeated bool
 	if err = d.read(ctx, func(b *books.Tx) error { repeated, err = o.kept(b, &r); return err }); err != nil || repeated {
 		return r, err
@@ -50,6 +53,16 @@ func (d *Desk) Sweep(ctx context.Context) (r wire.SweepReport, err error) {
 	defer d.sweeping.Unlock()
 	if err := d.tendAll(ctx); err != nil {
 		return r, err
+	}
+	if d.compared {
+		if r.Deferred, err = d.older(ctx); err != nil {
+			return r, err
+		}
+	} else {
+		r.Deferred = "the wallet could not be compared with the books yet"
+	}
+	if r.Deferred != "" {
+		return r, d.noted(ctx, noteEarnings, r.Deferred)
 	}
 	for _, withdrawals := range []bool{false, true} {
 		if err := d.payAll(ctx, withdrawals, &r); err != nil {
@@ -260,6 +273,10 @@ func (d *Desk) tendAll(ctx context.Context) error {
 		}
 	}
 	d.resent = d.resent || whole
+	if err := d.compare(ctx); err != nil {
+		d.log.Warn("the wallet is compared with the books later", "err", err)
+		return nil
+	}
 	return d.remember(ctx)
 }
 

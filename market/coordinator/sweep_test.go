@@ -3,12 +3,15 @@ package coordinator_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"robotorq.org/reserve/market"
+	"robotorq.org/reserve/market/books"
 	"robotorq.org/reserve/market/coordinator"
 	"robotorq.org/reserve/market/rails"
+	"robotorq.org/reserve/store"
 )
 
 func TestACoordinatorThatIsKilledDuringASweepPaysEverybodyOnce(t *testing.T) {
@@ -452,4 +455,53 @@ func TestAScheduledSweepIsMadeOncePerIntervalOverRestarts(t *testing.T) {
 		t.Fatalf("%d sweeps in one interval", n)
 	}
 	r.finish()
+}
+
+func TestBooksThatAreOlderThanTheWalletPayNothingUntilSomebodyHasLooked(t *testing.T) {
+	at := place(t)
+	r := newRig(t, at)
+	r.robot("rover", payees[0])
+	_, err := r.desk.Sweep(t.Context()) // the books remember a block from here on
+	r.must(err)
+	r.earned("rover")
+	r.must(r.desk.Close())
+	r.must(r.db.Close())
+	backup, err := os.ReadFile(at)
+	r.must(err)
+	reopen := func() {
+		t.Helper()
+		db, err := store.Open(context.Background(), at, store.Options{Schemas: books.Schemas()})
+		r.must(err)
+		r.db = db
+		r.start()
+	}
+	reopen()
+	_, err = r.desk.Sweep(t.Context())
+	r.must(err)
+	txid := r.sweeps()[0].Txid
+	r.world.Mine(1)
+	r.must(r.desk.Close())
+	r.must(r.db.Close())
+	r.must(os.WriteFile(at, backup, 0o600)) // restored: the robot is owed again what it has got
+	reopen()
+	for range 2 {
+		report, err := r.desk.Sweep(t.Context())
+		r.must(err)
+		if report.Sweep != nil || !strings.Contains(report.Deferred, txid) {
+			t.Fatalf("the restored books pay again: %+v", report)
+		}
+	}
+	r.restart()
+	report, err := r.desk.Sweep(t.Context())
+	r.must(err)
+	if report.Sweep != nil {
+		t.Fatal("a restart was enough to pay twice")
+	}
+	r.must(r.desk.Know(t.Context(), []string{txid}))
+	r.restart()
+	report, err = r.desk.Sweep(t.Context())
+	r.must(err)
+	if report.Sweep == nil {
+		t.Fatalf("still nothing is paid after the operator said what it was: %+v", report)
+	}
 }

@@ -2,6 +2,7 @@ package routes
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -49,7 +50,7 @@ var table = []route{
 	{"POST", "/robot/tasks/{taskId}/resolve", admin, false, 0, "Decide a dispute", nil, wire.ResolveBody{}, wire.TaskAnswer{}, resolve},
 	{"GET", "/robot/accounts/{id}", portal, false, 0, "A client's account", nil, nil, wire.AccountAnswer{}, account},
 	{"POST", "/robot/accounts/{id}/withdraw", portal, false, 0, "Withdraw to a BOLT 11 invoice, or to an address with the next sweep", nil, wire.WithdrawBody{}, wire.WithdrawalAnswer{}, withdraw},
-	{"POST", "/robot/sweep", admin, false, 0, "Pay everybody who is owed enough, now", nil, struct{}{}, wire.SweepAnswer{}, sweep},
+	{"POST", "/robot/sweep", admin, false, 0, "Pay everybody who is owed enough, now", nil, wire.SweepBody{}, wire.SweepAnswer{}, sweep},
 	{"GET", "/robot/sweeps", admin, false, 0, "Payout transactions, the newest first", []string{"cursor", "limit"}, nil, wire.SweepsAnswer{}, sweeps},
 	{"GET", "/robot/treasury", admin, false, 0, "The two pots and what is owed from them", nil, nil, wire.TreasuryAnswer{}, treasury},
 	{"POST", "/robot/agents/{agentId}/admit", admin, false, 0, "Let a robot take part, where the operator asks for admission", nil, wire.AdmitBody{}, wire.AgentAnswer{}, admit},
@@ -291,11 +292,26 @@ func withdraw(c *call) (any, error) {
 }
 
 func sweep(c *call) (any, error) {
-	if err := decode(c.body, &struct{}{}); err != nil {
+	var body wire.SweepBody
+	if err := decode(c.body, &body); err != nil {
 		return nil, err
 	}
-	r, err := c.desk.SweepOnce(c.http.Context(), c.once)
+	if err := knowable(body.Know); err != nil {
+		return nil, err
+	}
+	r, err := c.desk.SweepOnce(c.http.Context(), body.Know, c.once)
 	return wire.SweepAnswer{OK: true, SweepReport: r}, err
+}
+
+// knowable accepts ids of transactions.
+func knowable(txids []string) error {
+	var f market.Faults
+	for _, id := range txids {
+		if raw, err := hex.DecodeString(id); err != nil || len(raw) != 32 || id != strings.ToLower(id) {
+			f.Add("know", "%.80q is no id of a transaction", id)
+		}
+	}
+	return f.Err(market.CodeInvalid)
 }
 
 func sweeps(c *call) (any, error) {

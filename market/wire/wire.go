@@ -60,6 +60,11 @@ type (
 		Address    string `json:"address,omitempty"`
 		AmountSats int64  `json:"amountSats,omitempty"`
 	}
+	// SweepBody may be left out. Know names transactions of the payout wallet that are none of the
+	// coordinator's, when it has stopped paying because of them.
+	SweepBody struct {
+		Know []string `json:"know,omitempty"`
+	}
 	// AdmitBody admits a robot, or no longer.
 	AdmitBody struct {
 		Admitted bool `json:"admitted"`

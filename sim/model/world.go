@@ -333,10 +333,6 @@ func (f *flows) push(id uint32, r flowRow) {
 	f.data = append(f.data, r.data)
 }
 
-func (f *flows) row(i int) flowRow {
-	return flowRow{f.kind[i], f.attempt[i], f.flags[i], f.reason[i], f.failed[i], f.src[i], f.dst[i], f.retryNode[i], f.amount[i], f.data[i]}
-}
-
 func (f *flows) len() int { return len(f.id) }
 
 // cut keeps the first n flows.

@@ -110,7 +110,7 @@ func (t *Table) Write(to io.Writer) error {
 	if len(t.arrays) > 0 {
 		rows = t.arrays[0].Len()
 	}
-	batch := array.NewRecord(schema, t.arrays, int64(rows))
+	batch := array.NewRecordBatch(schema, t.arrays, int64(rows))
 	defer batch.Release()
 	w, err := pqarrow.NewFileWriter(schema, open{to}, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd)), pqarrow.DefaultWriterProps())
 	if err != nil {

@@ -140,7 +140,7 @@ func mintIdentity(c *check) error {
 		}
 		gamble := map[string]float64{"1": 1, "1.5": 1.5, "3": 3}[g]
 		open := 1 - float64(w.Remaining(0))/model.Pico
-		if w.OracleState(0).Active == false {
+		if !w.OracleState(0).Active {
 			open = 0
 		}
 		c.near("minted = RT_in·(g−1)·delivered, g = "+g, float64(w.Total(model.TxnMint)), 7.5*3.6e6*(gamble-1)*(float64(w.Completed())+open), 1)
