@@ -15,6 +15,9 @@
 // certificates are built, sealed as a run and logged. The other ingots are
 // derived again in the background. What was logged goes out as the mint's feed.
 //
+// Bonds are signed as the vault announces them, over the digests of certificates that
+// the mint looks up itself; no certificate stands behind two.
+//
 // An ingot that does not derive stops the mint before anything is signed over it,
 // also after a restart; when it is found later, its certificate is marked.
 //

@@ -30,7 +30,8 @@ saved() {
 }
 
 one() {
-	local dir=$1 target=$2 log="$out/${1//\//_}.$2" count kept
+	local dir=$1 target=$2 name=${1#./} log count kept
+	log="$out/${name//\//_}.$2"
 	if TMPDIR=$small go test "$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1x -parallel 1 >"$log" 2>&1; then
 		count=$(grep -o 'execs: [0-9]*' "$log" | tail -1 | grep -o '[0-9]*')
 		count=${count:-0} # a loaded machine may not come beyond the seeds

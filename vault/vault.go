@@ -8,7 +8,10 @@
 // members' signed orders and hands out receipts, and posts what is due by time:
 // demurrage, releases, dividends. For every posting that concerns everybody it
 // signs a distribution, and every hour the head of the postings; both go to the
-// log.
+// log. It pays and reissues bonds by their bearers' claims and tells the mint, which
+// signs them; every day it states what it owes to all wallets (a Merkle-sum tree over a
+// copy of the balances, built beside the writer) and shows each member its place; it
+// keeps what former keys have objected to.
 //
 // # What it trusts
 //

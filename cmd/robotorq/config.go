@@ -284,7 +284,7 @@ func settings(app *kong.Application, file *configFile, below string) (all []sett
 
 // secret tells by its name whether a flag's value is one.
 func secret(name string) bool {
-	return slices.ContainsFunc([]string{"passphrase", "password", "token", "secret", "macaroon", "rpc"}, func(part string) bool {
+	return slices.ContainsFunc([]string{"passphrase", "password", "token", "secret", "macaroon", "rpc", "database"}, func(part string) bool {
 		return strings.Contains(name, part)
 	})
 }
