@@ -204,7 +204,7 @@ func TestEveryCommandHelpsWithAnExample(t *testing.T) {
 			path = append([]string{n.Name}, path...)
 		}
 		o := ok(t, append(path, "--help")...)
-		if example := "robotorq " + strings.Join(path, " "); !strings.Contains(o.out, "Examples:") || !strings.Contains(o.out, example) {
+		if example := "robotorq " + strings.Join(path, " "); !strings.Contains(o.out, "Example") || !strings.Contains(o.out, example) {
 			t.Errorf("%v: no example in its help:\n%s", path, o.out)
 		}
 		commands++

@@ -303,7 +303,6 @@ func TestARegistrarAdmitsMembersOrganisationsAndRobots(t *testing.T) {
 	fails(t, exitUsage, "neither a", append([]string{"members", "enrol", writeJSONFile(t, map[string]any{"keys": []any{}})}, at...)...)
 	fails(t, exitUsage, "unknown field", append([]string{"members", "enrol", writeJSONFile(t, map[string]any{"member": "x", "money": 5})}, at...)...)
 	fails(t, exitUsage, "", "robot", "enrol", "forge-8", "--owner", "works")
-	fails(t, exitUsage, "--virtual or --moonraker", "robot", "run", "--id", "forge-7", "--dir", home)
-	fails(t, exitFailed, "is the reserve running?", "robot", "run", "--id", "forge-7", "--virtual", "--dir", home, "--url", "http://127.0.0.1:1")
+	fails(t, exitUsage, "say which machine", "robot", "run", "--id", "forge-7", "--dir", home)
 	fails(t, exitFailed, "robot enrol forge-9", "robot", "run", "--id", "forge-9", "--virtual", "--dir", t.TempDir())
 }
