@@ -160,7 +160,9 @@ func TestACopyIsPutBackWholeOrNotAtAll(t *testing.T) {
 	}
 
 	for name, damage := range map[string]func(string) error{
-		"a changed byte":   func(c string) error { return os.WriteFile(filepath.Join(c, "keys", "mint.json"), []byte("sealeD"), 0o600) },
+		"a changed byte": func(c string) error {
+			return os.WriteFile(filepath.Join(c, "keys", "mint.json"), []byte("sealeD"), 0o600)
+		},
 		"a missing file":   func(c string) error { return os.Remove(filepath.Join(c, "log", "checkpoint")) },
 		"a longer journal": func(c string) error { return appendTo(filepath.Join(c, "packs", "spine.open"), "more") },
 		"no manifest":      func(c string) error { return os.Remove(filepath.Join(c, backup.ManifestFile)) },

@@ -211,6 +211,11 @@ func (t *Tx) PutNote(name, value string) error {
 	return t.exec("INSERT INTO market_note (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 }
 
+// DropNote forgets one.
+func (t *Tx) DropNote(name string) error {
+	return t.exec("DELETE FROM market_note WHERE name = ?", name)
+}
+
 // Facts are all rows, for market.Audit.
 func (t *Tx) Facts() (market.Facts, error) {
 	f := market.Facts{Balances: map[market.Account]int64{}}

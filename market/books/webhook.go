@@ -41,6 +41,11 @@ func (t *Tx) Calls(now int64, limit int) (out []Call, err error) {
 	return out, err
 }
 
+// TakeCall puts an event off while somebody tells it.
+func (t *Tx) TakeCall(id string, until int64) error {
+	return t.exec("UPDATE market_webhook SET due = ? WHERE id = ?", until, id)
+}
+
 // Told ends an event, or puts it off until due when that is not 0.
 func (t *Tx) Told(id string, due int64) error {
 	if due == 0 {

@@ -3,6 +3,11 @@ package coordinator
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
 	"robotorq.org/reserve/market"
 	"robotorq.org/reserve/market/books"
@@ -53,34 +58,109 @@ func (d *Desk) WithdrawLightning(ctx context.Context, client, bolt11 string) (w 
 	return w, nil // it is debited; the jobs go on with it
 }
 
-// send pays, or asks how the payment went.
+// Only one of all processes sends a withdrawal at a time, and only that one may find that it
+// failed: otherwise one could credit it back while another is about to pay. Whoever sends gives
+// up long before its turn ends.
+const (
+	turnMs   = 180_000
+	patience = 15 * time.Second // a payee may hold a payment for days: then it is in flight, and asked for later
+)
+
+// turn tells whether it is this caller's turn to send a withdrawal, and takes it.
+func (d *Desk) turn(ctx context.Context, id string) (mine string, err error) {
+	err = d.write(ctx, func(b *books.Tx) error {
+		mine = ""
+		w, ok, err := b.Withdrawal(id)
+		if err != nil || !ok || w.State != market.WithdrawalSending {
+			return err
+		}
+		held, err := b.Note(noteTurn + id)
+		if err != nil {
+			return err
+		}
+		until, _, _ := strings.Cut(held, " ")
+		if end, err := strconv.ParseInt(until, 10, 64); err == nil && d.Now() < end {
+			return nil
+		}
+		mine = fmt.Sprintf("%d %s", d.Now()+turnMs, newID())
+		return b.PutNote(noteTurn+id, mine)
+	})
+	return mine, err
+}
+
+const noteTurn = "sending "
+
+// ended books how a payment went and ends the turn. A failure counts only from whoever has it.
+func (d *Desk) ended(ctx context.Context, w market.Withdrawal, p rails.Payment, mine string) (market.Withdrawal, error) {
+	err := d.write(ctx, func(b *books.Tx) error {
+		held, err := b.Note(noteTurn + w.WithdrawalID)
+		if err != nil {
+			return err
+		}
+		if p.State == rails.PaymentFailed && held != mine {
+			return nil
+		}
+		if w, err = d.m.Sent(b, w.WithdrawalID, p, d.Now()); err != nil || held != mine {
+			return err
+		}
+		return b.DropNote(noteTurn + w.WithdrawalID)
+	})
+	return w, err
+}
+
+// send asks how the payment went, and pays if it was never begun and nobody else is at it.
 func (d *Desk) send(ctx context.Context, w market.Withdrawal) (market.Withdrawal, error) {
 	var hash rails.Hash
 	if _, err := hex.Decode(hash[:], []byte(w.WithdrawalID)); err != nil {
 		return w, err
 	}
-	p, err := d.o.Lightning.Payment(ctx, hash)
-	if rails.ClassOf(err) == rails.NotFound && err != nil {
-		p, err = d.o.Lightning.Pay(ctx, rails.PayRequest{Bolt11: w.Bolt11, Hash: hash, AmountSats: w.AmountSats, FeeLimitSats: w.FeeLimitSats})
-		if e := d.o.At(WithdrawSent); e != nil {
-			return w, e
-		}
-		switch rails.ClassOf(err) {
-		case rails.Refused, rails.Invalid, rails.Insufficient:
-			if err != nil { // nothing was sent: that is final unless somebody else began it meanwhile
-				p, err = d.never(ctx, hash, err)
-			}
-		}
-	}
+	mine, err := d.turn(ctx, w.WithdrawalID)
 	if err != nil {
 		return w, err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience) // a client that hangs up changes nothing
+	defer cancel()
+	p, err := d.o.Lightning.Payment(ctx, hash)
+	if err != nil && rails.ClassOf(err) == rails.NotFound {
+		if mine == "" {
+			return w, nil
+		}
+		p, err = d.pay(ctx, w, hash)
+	}
+	if err != nil && isRail(err) && ctx.Err() == nil { // the node was away, nothing is on its way to it
+		return w, errors.Join(err, d.giveUp(context.WithoutCancel(ctx), w.WithdrawalID, mine))
+	}
+	if err != nil {
+		return w, err // the turn ends by itself
+	}
 	p.Hash = hash
-	err = d.write(ctx, func(b *books.Tx) error {
-		w, err = d.m.Sent(b, w.WithdrawalID, p, d.Now())
-		return err
+	return d.ended(context.WithoutCancel(ctx), w, p, mine)
+}
+
+// giveUp ends a turn early.
+func (d *Desk) giveUp(ctx context.Context, id, mine string) error {
+	return d.write(ctx, func(b *books.Tx) error {
+		if held, err := b.Note(noteTurn + id); err != nil || held != mine || mine == "" {
+			return err
+		}
+		return b.DropNote(noteTurn + id)
 	})
-	return w, err
+}
+
+// pay sends a withdrawal that was never sent.
+func (d *Desk) pay(ctx context.Context, w market.Withdrawal, hash rails.Hash) (rails.Payment, error) {
+	p, err := d.o.Lightning.Pay(ctx, rails.PayRequest{Bolt11: w.Bolt11, Hash: hash, AmountSats: w.AmountSats, FeeLimitSats: w.FeeLimitSats})
+	if killed := d.o.At(WithdrawSent); killed != nil {
+		return p, killed
+	}
+	if err == nil {
+		return p, nil
+	}
+	switch rails.ClassOf(err) {
+	case rails.Refused, rails.Invalid, rails.Insufficient: // nothing was sent
+		return d.never(ctx, hash, err)
+	}
+	return p, err
 }
 
 // never makes a failed payment of one that was refused, once the node says that it knows none.

@@ -480,3 +480,28 @@ func TestWhatIsPaidBeyondThePriceGoesToTheAccountWithAHoldToo(t *testing.T) {
 		t.Fatalf("the account holds %d", b)
 	}
 }
+
+func TestOfTwoProcessesOnlyOneSendsAWithdrawalAndFindsThatItFailed(t *testing.T) {
+	r := newRig(t, place(t))
+	r.credited(100_000)
+	other, err := coordinator.Open(context.Background(), r.options())
+	r.must(err)
+	defer func() { r.must(other.Close()) }()
+	invoice := r.world.ForeignInvoice(50_000)
+	pays := 0
+	r.world.Before = func(op string) error {
+		if op != "pay" {
+			return nil
+		}
+		pays++
+		// While this one is about to pay, the other does its jobs, and at first there is no route.
+		return other.Withdrawals(context.Background())
+	}
+	w, err := r.desk.WithdrawLightning(t.Context(), "alice", invoice)
+	if err != nil || w.State != market.WithdrawalPaid || pays != 1 {
+		t.Fatalf("%+v after %d payments, %v", w, pays, err)
+	}
+	if r.world.Spent()+r.balance("alice") != 100_000 {
+		t.Fatalf("spent %d, the account holds %d", r.world.Spent(), r.balance("alice"))
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"robotorq.org/reserve/market"
@@ -18,11 +19,14 @@ import (
 
 // hooks remembers what was delivered, and refuses some.
 type hooks struct {
+	mu     sync.Mutex
 	got    []string
 	refuse int
 }
 
 func (h *hooks) Deliver(_ context.Context, id, url string, body []byte) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.refuse > 0 {
 		h.refuse--
 		return errors.New("the client is away")

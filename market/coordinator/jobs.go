@@ -22,20 +22,24 @@ const (
 	answersMs  = 7 * 24 * 3_600_000
 	dueAtOnce  = 500
 	callsTries = 12
+	callTurnMs = 60_000 // longer than a call may take
 )
 
-// Run does everything that time brings until ctx ends. Several may run on the same books.
+// Run does everything that time brings until ctx ends. Several may run on the same books. What
+// waits for clients, their Lightning nodes and their webhooks, waits beside the rest.
 func (d *Desk) Run(ctx context.Context) error {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { d.repeat(ctx, "withdrawals", tickEvery*10, d.Withdrawals) })
+	beside.Go(func() { d.repeat(ctx, "webhooks", tickEvery, d.Call) })
 	var scan, tend, forget time.Time
 	for {
 		now := d.o.Clock.Now()
 		d.job(ctx, "due", d.Due)
-		d.job(ctx, "webhooks", d.Call)
 		if now.Sub(scan) >= scanEvery {
 			scan = now
 			d.job(ctx, "funding", d.Funding)
 			d.job(ctx, "guardian", d.Guardian)
-			d.job(ctx, "withdrawals", d.Withdrawals)
 		}
 		if now.Sub(tend) >= tendEvery {
 			tend = now
@@ -49,6 +53,17 @@ func (d *Desk) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-d.o.Clock.After(tickEvery):
+		}
+	}
+}
+
+// repeat runs one job again and again.
+func (d *Desk) repeat(ctx context.Context, what string, every time.Duration, f func(context.Context) error) {
+	for ctx.Err() == nil {
+		d.job(ctx, what, f)
+		select {
+		case <-ctx.Done():
+		case <-d.o.Clock.After(every):
 		}
 	}
 }
@@ -228,9 +243,32 @@ func (d *Desk) Call(ctx context.Context) error {
 	if err := d.read(ctx, func(b *books.Tx) (err error) { calls, err = b.Calls(d.Now(), 20); return err }); err != nil {
 		return err
 	}
-	for _, c := range calls {
+	if len(calls) == 0 {
+		return nil
+	}
+	err := d.write(ctx, func(b *books.Tx) (err error) { // another process may have taken them meanwhile
+		if calls, err = b.Calls(d.Now(), 20); err != nil {
+			return err
+		}
+		for _, c := range calls {
+			if err := b.TakeCall(c.ID, d.Now()+callTurnMs); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	outcome := make([]error, len(calls))
+	var all sync.WaitGroup
+	for i, c := range calls { // at once: one that is slow keeps nobody else waiting
+		all.Go(func() { outcome[i] = d.o.Hooks.Deliver(ctx, c.ID, c.URL, c.Body) })
+	}
+	all.Wait()
+	for i, c := range calls {
 		var next int64
-		if err := d.o.Hooks.Deliver(ctx, c.ID, c.URL, c.Body); err != nil && c.Tries+1 < callsTries {
+		if err := outcome[i]; err != nil && c.Tries+1 < callsTries {
 			next = d.Now() + 5_000<<c.Tries
 		} else if err != nil {
 			d.log.Warn("a client could not be told", "event", c.ID, "err", err)

@@ -372,3 +372,27 @@ func TestTheOpenAPIDocumentHasEveryRoute(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesThatAreNoneAreNotAskedForInTheBooks(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
+		r := newRig(t, e.Place(t))
+		for _, c := range []struct {
+			path, code string
+			status     int
+		}{
+			{"/robot/tasks/a%00b", "task_not_found", 404}, {"/robot/tasks/%ff", "task_not_found", 404}, {"/robot/tasks?clientAccountId=%00", "malformed", 400},
+			{"/robot/tasks?cursor=MSAA", "cursor_invalid", 400}, {"/robot/accounts/%00", "account_not_found", 404}, {"/robot/tasks?status=%ff", "malformed", 400},
+		} {
+			if status, problem, text := r.send("GET", c.path, portalToken, ""); status != c.status || problem.Code != c.code {
+				t.Errorf("%s: %s", c.path, text)
+			}
+		}
+		body := `{"clientAccountId":"alice","title":"a\u0000b","description":"\ud800","taskKind":"compute","resourceRequirements":[],"amountSats":1000}`
+		if status, _, text := r.send("POST", "/robot/tasks", portalToken, body); status != 200 {
+			t.Errorf("a title with a zero: %s", text)
+		}
+		if status, problem, _ := r.send("POST", "/robot/tasks", portalToken, body, func(q *http.Request) { q.Header["Idempotency-Key"] = []string{"\xff"} }); status != 400 {
+			t.Errorf("a key of no text: %d %s", status, problem.Code)
+		}
+	})
+}

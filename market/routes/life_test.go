@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"robotorq.org/reserve/market"
+	"robotorq.org/reserve/market/client"
 	"robotorq.org/reserve/store/storetest"
 )
 
@@ -51,4 +52,38 @@ func TestAWholeLifeOverHTTPPaysTheRobotToTheSat(t *testing.T) {
 			t.Fatalf("treasury: %+v, %v", pots, err)
 		}
 	})
+}
+
+func TestBooksOnAServerThatGoesAwayAndComesBackLoseNothing(t *testing.T) {
+	server := storetest.OwnServer(t)
+	address, err := server.Create(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, address)
+	ctx := t.Context()
+	robot := r.registered("rover-7", robotAddress)
+	task := r.proved(robot, job(100_000))
+	server.Stop(true)
+	if _, err := r.portal("alice").Settle(ctx, task.TaskID); client.CodeOf(err) != "unavailable" {
+		t.Fatalf("settled without a server: %v", err)
+	}
+	if err := server.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // the first who come find a broken connection
+		if _, err = r.portal("alice").Settle(ctx, task.TaskID); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.operator().Sweep(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.world.Mine(6)
+	if r.world.Paid()[robotAddress] != 98_000 {
+		t.Fatalf("the chain paid %v", r.world.Paid())
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"robotorq.org/reserve/market"
 	"robotorq.org/reserve/market/rails"
 	"robotorq.org/reserve/market/signature"
+	"robotorq.org/reserve/store"
 )
 
 // Codes of the HTTP layer itself, beside those of package api and package market.
@@ -23,6 +24,9 @@ var statuses = map[market.Kind]int{
 	market.Conflict: http.StatusConflict, market.Missing: http.StatusNotFound, market.Forbidden: http.StatusForbidden,
 	market.Malformed: http.StatusUnprocessableEntity, market.Unproved: http.StatusUnauthorized,
 }
+
+// away are the failures of the books that pass.
+var away = map[store.Code]bool{store.CodeStopped: true, store.CodeUnavailable: true, store.CodeBusy: true, store.CodeTaken: true, store.CodeFull: true}
 
 // problemOf is what a client is told about an error; retry in Unix ms, 0 when waiting does not help.
 func problemOf(err error) (p api.Problem, retry int64) {
@@ -46,6 +50,8 @@ func problemOf(err error) (p api.Problem, retry int64) {
 		}
 	case errors.As(err, &rail):
 		p = api.Problem{Status: http.StatusServiceUnavailable, Code: codeRailUnavailable, Detail: "The coordinator's Lightning or bitcoin node did not do its part (" + rail.Op + ": " + string(rail.Class) + "). Try again later; what was asked for is done at most once."}
+	case away[store.CodeOf(err)]:
+		p = api.Problem{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable, Detail: "The coordinator's books do not answer. Whether it was done is not known: ask, or try again with the same Idempotency-Key."}
 	default:
 		p = api.Problem{Status: http.StatusInternalServerError, Code: api.CodeInternal, Detail: "Something went wrong in the coordinator. Its log says what."}
 	}

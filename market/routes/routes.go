@@ -116,6 +116,9 @@ func (s *Routes) answer(w http.ResponseWriter, r *http.Request, route route) (an
 	if err != nil {
 		return nil, err
 	}
+	if err := checkNames(r); err != nil {
+		return nil, err
+	}
 	c := &call{http: r, desk: s.o.Desk, role: role}
 	if route.method == http.MethodPost {
 		most := int64(maxBody)
@@ -126,8 +129,8 @@ func (s *Routes) answer(w http.ResponseWriter, r *http.Request, route route) (an
 			return nil, err
 		}
 		key := r.Header.Get("Idempotency-Key")
-		if len(key) > 128 {
-			return nil, api.Errorf(api.CodeMalformed, "An Idempotency-Key has at most 128 characters.")
+		if len(key) > 128 || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
+			return nil, api.Errorf(api.CodeMalformed, "An Idempotency-Key has at most 128 characters of ASCII.")
 		}
 		c.once = coordinator.Once{Route: string(role) + " " + r.URL.Path, Key: key, Digest: sha256.Sum256(c.body)}
 	}
@@ -137,6 +140,24 @@ func (s *Routes) answer(w http.ResponseWriter, r *http.Request, route route) (an
 		}
 	}
 	return route.do(c)
+}
+
+// checkNames refuses what cannot be the name of anything before the books are asked for it.
+func checkNames(r *http.Request) error {
+	for _, path := range []struct {
+		name string
+		code market.Code
+	}{{"taskId", market.CodeTaskNotFound}, {"agentId", market.CodeAgentNotFound}, {"id", market.CodeAccountNotFound}} {
+		if value := r.PathValue(path.name); value != "" && !market.ValidID(value) {
+			return market.Refuse(path.code, "There is no %.128q.", value)
+		}
+	}
+	for _, name := range []string{"clientAccountId", "agentId", "status"} {
+		if value := r.URL.Query().Get(name); value != "" && !market.ValidID(value) {
+			return api.Errorf(api.CodeMalformed, "%s cannot be %.128q.", name, value)
+		}
+	}
+	return nil
 }
 
 // authorize finds the role of a request's token among those that may.

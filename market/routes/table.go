@@ -244,30 +244,15 @@ func resolve(c *call) (any, error) {
 }
 
 func account(c *call) (any, error) {
-	id, err := c.account()
-	if err != nil {
-		return nil, err
-	}
-	a, err := c.desk.Account(c.http.Context(), id)
+	a, err := c.desk.Account(c.http.Context(), c.http.PathValue("id"))
 	if a.Withdrawals == nil {
 		a.Withdrawals = []market.Withdrawal{}
 	}
 	return wire.AccountAnswer{OK: true, Account: a}, err
 }
 
-func (c *call) account() (string, error) {
-	id := c.http.PathValue("id")
-	if !market.ValidID(id) {
-		return "", market.Refuse(market.CodeAccountNotFound, "There is no account %.128q.", id)
-	}
-	return id, nil
-}
-
 func withdraw(c *call) (any, error) {
-	id, err := c.account()
-	if err != nil {
-		return nil, err
-	}
+	id := c.http.PathValue("id")
 	var body wire.WithdrawBody
 	if err := decode(c.body, &body); err != nil {
 		return nil, err
@@ -283,6 +268,7 @@ func withdraw(c *call) (any, error) {
 		return nil, err
 	}
 	var w market.Withdrawal
+	var err error
 	if body.Bolt11 != "" {
 		w, err = c.desk.WithdrawLightning(c.http.Context(), id, body.Bolt11)
 	} else {
@@ -373,7 +359,7 @@ func cursor(text string) (ms int64, id string, err error) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	number, id, ok := strings.Cut(string(raw), " ")
 	ms, err2 := strconv.ParseInt(number, 10, 64)
-	if err != nil || err2 != nil || !ok || id == "" {
+	if err != nil || err2 != nil || !ok || !market.ValidID(id) {
 		return 0, "", api.Errorf(api.CodeCursorInvalid, "The cursor is not one of ours. Begin with the first page.")
 	}
 	return ms, id, nil

@@ -112,7 +112,7 @@ func (w *World) check(i int, k Kind) verdict {
 		}
 	case ProductionStartFlag:
 		if w.active[dst] {
-			if w.run[dst] == w.fl.data[i] && w.fl.attempt[i] > 0 {
+			if w.run[dst] == w.fl.data[i] {
 				return verdict{rejected, Duplicate}
 			}
 			return verdict{rejected, OracleActive}

@@ -27,9 +27,10 @@ func economies() map[string][]string {
 		"pro rata":     {"robots=5", "demurrage_ppm=5000", "demurrage_to=pro_rata", "stash_ppm=5 %", "steps=20"},
 		"growth": {"robots=20", "bondholders=20", "capacity=100", "tick_rate=25", "expansion=true", "pledge_ppm=20 %", "upgrade_cost=20 RT",
 			"upgrade_delta=100", "build_time_steps=6", "robot_cost=10 RT", "robots_added=5", "demurrage_ppm=500", "utilisation_hi=0.1", "steps=200"},
-		"funded": {"robots=10", "bondholders=50", "arrivals=funded", "invest_ppm=50 %", "steps=100"},
-		"odd":    {"step_diff=7", "ticks=100", "robots=6", "capacity=40", "admission=step_only"},
-		"rush":   {"robots=6", "capacity=40", "admission=immediate", "steps=9"},
+		"funded":                     {"robots=10", "bondholders=50", "arrivals=funded", "invest_ppm=50 %", "steps=100"},
+		"odd":                        {"step_diff=7", "ticks=100", "robots=6", "capacity=40", "admission=step_only"},
+		"to the last tick of a step": {"start=production", "fountain=true", "min_token_torq=525", "steps=6"},
+		"rush":                       {"robots=6", "capacity=40", "admission=immediate", "steps=9"},
 	}
 }
 
@@ -105,18 +106,20 @@ func TestManyShardsLeaveTheSameColumns(t *testing.T) {
 func TestACheckpointGoesOnToTheBit(t *testing.T) {
 	for name, set := range economies() {
 		want, _ := run(t, set, func(w *model.World) error { return w.Run(w.End()) })
-		w := world(t, set...)
-		must(t, w.Run(w.End()/2))
-		var b bytes.Buffer
-		must(t, w.Save(&b))
-		again, err := model.Load(b.Bytes())
-		must(t, err)
-		if again.Hash() != w.Hash() {
-			t.Errorf("%s: another state after loading", name)
-		}
-		must(t, again.RunWith(again.End(), model.Closed, 2, nil))
-		if got := fmt.Sprintf("%x", again.Hash()); got != want {
-			t.Errorf("%s: another end after loading", name)
+		for _, at := range []uint32{3, 6, 25, 100} {
+			w := world(t, set...)
+			must(t, w.Run(min(at, w.End())))
+			var b bytes.Buffer
+			must(t, w.Save(&b))
+			again, err := model.Load(b.Bytes())
+			must(t, err)
+			if again.Hash() != w.Hash() {
+				t.Errorf("%s, tick %d: another state after loading", name, at)
+			}
+			must(t, again.RunWith(again.End(), model.Closed, 2, nil))
+			if got := fmt.Sprintf("%x", again.Hash()); got != want {
+				t.Errorf("%s, tick %d: another end after loading", name, at)
+			}
 		}
 	}
 }

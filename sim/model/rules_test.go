@@ -98,7 +98,7 @@ func TestTrainingNeedsNoTickTooMany(t *testing.T) {
 		if least%37 == 0 {
 			w := world(t, "start=production", fmt.Sprintf("min_token_torq=%d", least), "tick_rate=1")
 			w.SetLog(model.LogOff)
-			for w.Stats().Trained == 0 {
+			for w.Stats().Trained == 0 && w.Tick < 5000 {
 				must(t, w.TickOnce())
 			}
 			if int(w.Tick) != least+3 {

@@ -113,3 +113,23 @@ func TestInequality(t *testing.T) {
 		t.Errorf("nobody: %g", g)
 	}
 }
+
+// What the steps moved adds up to what the run moved.
+func TestStepsAddUpToTheRun(t *testing.T) {
+	w := economy(t, "demurrage_ppm=1000", "steps=30")
+	rows := collect(t, w).Rows
+	for _, c := range series.Columns() {
+		for _, txn := range model.Txns() {
+			if c.Name != "flow_"+txn.String() {
+				continue
+			}
+			sum := 0.0
+			for i := range rows {
+				sum += c.Of(&rows[i])
+			}
+			if sum != float64(w.Total(txn)) {
+				t.Errorf("%s: %g in the steps, %d in the run", c.Name, sum, w.Total(txn))
+			}
+		}
+	}
+}

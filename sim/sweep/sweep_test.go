@@ -74,6 +74,9 @@ func TestASweepThatWasStoppedLeavesTheSameFiles(t *testing.T) {
 	// What a kill in the middle of writing leaves.
 	must(t, os.WriteFile(filepath.Join(broken, "runs", ".000199.json.part"), []byte(`{"num`), 0o600))
 	must(t, os.WriteFile(filepath.Join(broken, "runs", "000198.json"), []byte(`{"num`), 0o600))
+	other, err := os.ReadFile(filepath.Join(broken, "runs", "000001.json"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(broken, "runs", "000197.json"), other, 0o600)) // a file of another run
 	s := make(t, broken, "grid", 25, 2, vary...)
 	s.Workers = 1
 	_, err = s.Execute(t.Context())

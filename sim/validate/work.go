@@ -112,7 +112,7 @@ func trainingTicks(c *check) error {
 		if err != nil {
 			return err
 		}
-		for w.Stats().Trained == 0 {
+		for w.Stats().Trained == 0 && w.Tick < 5000 {
 			if err := w.TickOnce(); err != nil {
 				return err
 			}

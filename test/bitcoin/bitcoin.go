@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -73,7 +74,8 @@ type process struct {
 	ended   chan error
 }
 
-func (p *process) start() error {
+// start runs the program, with more arguments for this time, if it is not running.
+func (p *process) start(more ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.running != nil {
@@ -87,7 +89,7 @@ func (p *process) start() error {
 		return err
 	}
 	defer out.Close()
-	c := exec.Command(p.program, p.args...)
+	c := exec.Command(p.program, slices.Concat(p.args, more)...)
 	c.Dir, c.Stdout, c.Stderr = p.dir, out, out
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "LC_ALL=C"}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

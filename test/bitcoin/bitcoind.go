@@ -84,10 +84,10 @@ func (b *Bitcoind) found(ctx context.Context) error {
 	return b.Mine(ctx, 110)
 }
 
-// Start starts a stopped node and waits until it answers. Wallets that were
-// loaded when it stopped are loaded again.
-func (b *Bitcoind) Start(ctx context.Context) error {
-	if err := b.start(); err != nil {
+// Start starts a stopped node, with more arguments for this time, and waits until
+// it answers. Wallets that were loaded when it stopped are loaded again.
+func (b *Bitcoind) Start(ctx context.Context, more ...string) error {
+	if err := b.start(more...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

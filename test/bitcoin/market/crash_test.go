@@ -18,6 +18,8 @@ import (
 	"robotorq.org/reserve/market/coordinator"
 	"robotorq.org/reserve/market/lightning"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/store/storetest"
+	"robotorq.org/reserve/test/bitcoin"
 )
 
 // childOf is the variable by which this program runs as a coordinator of its own,
@@ -125,16 +127,19 @@ func TestACoordinatorKilledDuringASweepPaysEverybodyOnce(t *testing.T) {
 
 // The coordinator is killed again and again, at each point in turn, on one sweep.
 func TestACoordinatorKilledAtEveryPointInTurn(t *testing.T) {
-	f := open(t)
-	r := f.robot("bech32")
-	f.earns(r, 50_000)
-	for _, point := range []string{coordinator.SweepBound, coordinator.SweepBuilt, coordinator.SweepBuilt, coordinator.SweepRecorded, coordinator.SweepBroadcast} {
-		f.killed(errand{Do: "sweep", Point: point})
-	}
-	f.sweep()
-	f.mine(7)
-	f.state(market.SweepFinal)
-	f.square()
+	bitcoin.Wanted(t)
+	storetest.Each(t, func(t *testing.T, e storetest.Engine) {
+		f := openAt(t, e.Place(t))
+		r := f.robot("bech32")
+		f.earns(r, 50_000)
+		for _, point := range []string{coordinator.SweepBound, coordinator.SweepBuilt, coordinator.SweepBuilt, coordinator.SweepRecorded, coordinator.SweepBroadcast} {
+			f.killed(errand{Do: "sweep", Point: point})
+		}
+		f.sweep()
+		f.mine(7)
+		f.state(market.SweepFinal)
+		f.square()
+	})
 }
 
 func TestACoordinatorKilledDuringAWithdrawalPaysTheClientOnce(t *testing.T) {

@@ -29,6 +29,7 @@ import (
 	"robotorq.org/reserve/market/rails"
 	"robotorq.org/reserve/market/wire"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/store/storetest"
 	"robotorq.org/reserve/test/bitcoin"
 )
 
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(childOf); text != "" {
 		os.Exit(child(text))
 	}
-	code := m.Run()
+	code := storetest.Main(m)
 	if shared.stack != nil {
 		if err := shared.stack.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -103,6 +104,12 @@ type robot struct {
 
 func open(t *testing.T) *floor {
 	t.Helper()
+	return openAt(t, filepath.Join(t.TempDir(), "market.db"))
+}
+
+// openAt opens a coordinator whose books are at a place of the store's.
+func openAt(t *testing.T, place string) *floor {
+	t.Helper()
 	p := bitcoin.Wanted(t)
 	shared.once.Do(func() { shared.stack, shared.err = bitcoin.Run(context.Background(), p) })
 	if shared.err != nil {
@@ -111,7 +118,7 @@ func open(t *testing.T) *floor {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
 	f := &floor{T: t, ctx: ctx, stack: shared.stack, clock: &clock{now: time.Now()}, policy: market.Defaults(address.Regtest),
-		path: filepath.Join(t.TempDir(), "market.db")}
+		path: place}
 	f.policy.MinSweepSats = 1_000
 	f.policy.FeeBps = 1_000 // bitcoind learns from each story's fees: no other may be deferred for them
 	f.must(f.stack.Alice.AwaitQuiet(ctx))

@@ -1,6 +1,7 @@
 package market_test
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	"robotorq.org/reserve/market"
+	"robotorq.org/reserve/market/address"
 	"robotorq.org/reserve/market/coordinator"
+	"robotorq.org/reserve/market/lightning"
 	"robotorq.org/reserve/market/rails"
 	"robotorq.org/reserve/market/wire"
 )
@@ -402,6 +405,35 @@ func TestBitcoindStoppedAndBack(t *testing.T) {
 	f.square()
 }
 
+// The node comes back with an empty memory pool and a wallet that sends nothing by
+// itself: the coordinator gives it the stored bytes again, and builds nothing anew.
+func TestAMemoryPoolThatForgotThePayoutGetsTheSameBytesAgain(t *testing.T) {
+	f := open(t)
+	r := f.robot("bech32m")
+	f.earns(r, 24_000)
+	f.sweep()
+	before := f.state(market.SweepSeen)
+	f.stack.Bitcoind.Stop()
+	f.must(f.stack.Bitcoind.Start(f.ctx, "-persistmempool=0", "-walletbroadcast=0"))
+	var pool []string
+	f.must(f.stack.Bitcoind.Call(f.ctx, "", &pool, "getrawmempool"))
+	f.equal("the number of transactions in the pool", len(pool), 0)
+	f.must(f.desk.Scheduled(f.ctx))
+	after := f.state(market.SweepSeen)
+	if after.Txid != before.Txid || len(after.Candidates) != 1 {
+		t.Fatalf("%+v after %+v", after, before)
+	}
+	f.must(f.stack.Bitcoind.Call(f.ctx, "", &pool, "getrawmempool"))
+	if len(pool) != 1 || pool[0] != before.Txid {
+		t.Fatalf("the pool holds %v", pool)
+	}
+	f.stack.Bitcoind.Stop()
+	f.must(f.stack.Bitcoind.Start(f.ctx))
+	f.mine(7)
+	f.state(market.SweepFinal)
+	f.square()
+}
+
 func TestAPaymentWhileTheCoordinatorIsAwayFundsTheTask(t *testing.T) {
 	f := open(t)
 	r := f.robot("bech32m")
@@ -523,6 +555,53 @@ func TestAnExpiredTaskIsRefundedOverLightning(t *testing.T) {
 	a, err := f.desk.Account(f.ctx, "client")
 	f.must(err)
 	f.equal("the account", a.BalanceSats, int64(0))
+	f.square()
+}
+
+// A client withdraws to a hold invoice of its own node and keeps it on its way for
+// as long as it likes: that is its own business and nobody else's.
+func TestAClientThatNeverTakesItsWithdrawalStopsNothing(t *testing.T) {
+	f := open(t)
+	bob, err := lightning.Dial(f.ctx, lightning.Options{URL: f.stack.Bob.URL(), TLSCert: f.stack.Bob.Certificate(), Macaroon: f.stack.Bob.Limited(), Network: address.Regtest})
+	f.must(err)
+	c := f.funded("client", 9_000)
+	_, err = f.desk.Cancel(f.ctx, c.Task.TaskID, "client")
+	f.must(err)
+	want := rails.InvoiceRequest{Hold: true, AmountSats: 8_000, ExpirySeconds: 900, CLTVDelta: 144}
+	rand.Read(want.Preimage[:])
+	made, err := bob.CreateInvoice(f.ctx, want)
+	f.must(err)
+	f.at = func(point string) error {
+		if point == coordinator.WithdrawMade {
+			return errLost // it is debited, and nothing was sent
+		}
+		return nil
+	}
+	_, err = f.desk.WithdrawLightning(f.ctx, "client", made.Bolt11)
+	if !errors.Is(err, errLost) {
+		t.Fatal(err)
+	}
+	f.at = nil
+	for range 3 {
+		worked := make(chan error, 1)
+		go func() { worked <- f.desk.Withdrawals(f.ctx) }()
+		select {
+		case err := <-worked:
+			f.must(err)
+		case <-time.After(time.Minute):
+			t.Fatal("the jobs wait for the client")
+		}
+	}
+	a, err := f.desk.Account(f.ctx, "client")
+	f.must(err)
+	f.equal("the withdrawal on its way", a.Withdrawals[0].State, market.WithdrawalSending)
+	f.must(bob.SettleHold(f.ctx, want.Preimage))
+	f.until("the payment", func() bool {
+		f.must(f.desk.Withdrawals(f.ctx))
+		a, err := f.desk.Account(f.ctx, "client")
+		f.must(err)
+		return a.Withdrawals[0].State == market.WithdrawalPaid
+	})
 	f.square()
 }
 
