@@ -192,6 +192,47 @@ func TestAPlainInvoiceIsFollowedUntilItIsPaid(t *testing.T) {
 	d.class(d.alice.CancelInvoice(d.ctx, made.Hash), rails.Refused)
 }
 
+func TestHundredsOfInvoicesAreFollowedAtOnce(t *testing.T) {
+	d := sit(t)
+	ctx, cancel := context.WithCancel(d.ctx)
+	const many = 300
+	heard := make(chan rails.InvoiceState, 2*many)
+	var last rails.Invoice
+	var all sync.WaitGroup
+	for range many {
+		made, err := d.alice.CreateInvoice(d.ctx, plain(1_000))
+		d.must(err)
+		last = made
+		all.Go(func() {
+			if err := d.alice.Follow(ctx, made.Hash, func(v rails.Invoice) { heard <- v.State }); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range many {
+		select {
+		case s := <-heard:
+			if s != rails.InvoiceOpen {
+				t.Fatalf("heard %s", s)
+			}
+		case <-d.ctx.Done():
+			t.Fatal("not all are followed")
+		}
+	}
+	d.state(last.Hash, rails.InvoiceOpen) // a call still gets through
+	d.outcome(d.begin(last.Bolt11), "SUCCEEDED")
+	select {
+	case s := <-heard:
+		if s != rails.InvoiceSettled {
+			t.Fatalf("heard %s", s)
+		}
+	case <-d.ctx.Done():
+		t.Fatal("the payment was not heard of")
+	}
+	cancel()
+	all.Wait()
+}
+
 func TestAHoldIsSettledOnce(t *testing.T) {
 	d := sit(t)
 	q := hold(70_000)
