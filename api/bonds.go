@@ -120,13 +120,19 @@ func (s *Server) bonds(api huma.API, bonds Bonds) {
 			OperationID: c.id, Method: http.MethodPost, Path: "/api/v1" + c.path, Tags: []string{tagBonds}, Summary: c.summary,
 			Description:  "The body holds the envelope that the bearer's key signed, and that key. The secret never leaves its bearer. The very same body again gets the first answer.",
 			MaxBodyBytes: maxClaim,
+			Middlewares:  huma.Middlewares{s.door},
 		}, func(ctx context.Context, in *claimInput) (*answer[Claimed], error) {
-			done, err := c.do(ctx, in.RawBody)
+			done, err := s.write(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			claimed, err := c.do(ctx, in.RawBody)
 			if err != nil {
 				return nil, s.fail(ctx, err)
 			}
-			fillSlices(reflect.ValueOf(&done).Elem())
-			return &answer[Claimed]{CacheControl: "no-store", Body: done}, nil
+			fillSlices(reflect.ValueOf(&claimed).Elem())
+			return &answer[Claimed]{CacheControl: "no-store", Body: claimed}, nil
 		})
 	}
 }

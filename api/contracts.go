@@ -151,10 +151,16 @@ func (s *Server) desk(api huma.API) {
 		Summary:      "Move a contract along its life",
 		Description:  "The body is a DSSE envelope of type " + InstructionType + ", signed by a trust key of the charter, or by the enterprise to withdraw. Repeating it is safe.",
 		MaxBodyBytes: maxEnvelope,
+		Middlewares:  huma.Middlewares{s.door},
 	}, func(ctx context.Context, in *instructInput) (*answer[Contract], error) {
 		if in.Body.PayloadType != InstructionType {
 			return nil, s.fail(ctx, Errorf(CodeMalformed, "An instruction has payload type %s, not %q.", InstructionType, in.Body.PayloadType))
 		}
+		done, err := s.write(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		c, err := d.Instruct(ctx, in.Number, in.RawBody)
 		return told(ctx, s, c, err)
 	})
@@ -181,10 +187,16 @@ func signed[T any](s *Server, api huma.API, id, path, summary, description, payl
 	huma.Register(api, huma.Operation{
 		OperationID: id, Method: http.MethodPost, Path: "/api/v1" + path, Summary: summary, Description: description, Tags: []string{tagContract},
 		MaxBodyBytes: maxEnvelope,
+		Middlewares:  huma.Middlewares{s.door},
 	}, func(ctx context.Context, in *envelopeInput) (*answer[T], error) {
 		if in.Body.PayloadType != payloadType {
 			return nil, s.fail(ctx, Errorf(CodeMalformed, "This takes payload type %s, not %q.", payloadType, in.Body.PayloadType))
 		}
+		done, err := s.write(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		body, err := do(ctx, in.RawBody)
 		return told(ctx, s, body, err)
 	})

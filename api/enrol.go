@@ -19,10 +19,16 @@ func (s *Server) enrolments(api huma.API) {
 		Summary:      "Enrol by an enrolment that a registrar has signed",
 		Description:  "The body is a DSSE envelope of type " + EnrolmentType + ", signed by a registrar key of the charter. Repeating it is safe.",
 		MaxBodyBytes: maxEnvelope,
+		Middlewares:  huma.Middlewares{s.door},
 	}, func(ctx context.Context, in *envelopeInput) (*answer[Enrolled], error) {
 		if in.Body.PayloadType != EnrolmentType {
 			return nil, s.fail(ctx, Errorf(CodeMalformed, "An enrolment has payload type %s, not %q.", EnrolmentType, in.Body.PayloadType))
 		}
+		done, err := s.write(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 		return s.enrolled(ctx)(s.options.Wallets.Enrol(ctx, in.RawBody))
 	})
 	huma.Register(api, huma.Operation{

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -75,7 +74,7 @@ const (
 	MaxReportsBody = 900 << 10        // bytes of a request, as of a message on the bus
 	MaxReports     = 64               // in a request
 	MaxReportWait  = 30 * time.Second // that an answer may be awaited
-	maxReportCalls = 4096             // at once; each robot over HTTP keeps one open
+	maxReportCalls = 4096             // of those who hand in reports, at once
 )
 
 // Media types of reports.
@@ -102,6 +101,14 @@ type markInput struct {
 	ID     string `path:"id" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"Id of the robot"`
 	Cursor string `query:"cursor" maxLength:"64" doc:"Cursor of the answer before; the next one then waits for something new"`
 	Wait   int    `query:"wait" minimum:"0" maximum:"30" default:"0" doc:"Seconds to wait for it"`
+
+	request *http.Request
+}
+
+// Resolve implements huma.Resolver.
+func (in *markInput) Resolve(ctx huma.Context) []error {
+	in.request, _ = humago.Unwrap(ctx)
+	return nil
 }
 
 type reportsOutput struct {
@@ -113,13 +120,14 @@ type reportsOutput struct {
 // intake is the HTTP side of [Reports].
 type intake struct {
 	server *Server
-	rates  *rates
-	calls  chan struct{} // one token for each call that is open
+	robots *rates        // of authentic reports
+	calls  chan struct{} // one token for each call that hands in reports
+	polls  *polls
 }
 
 // reports registers the desk.
 func (s *Server) reports(api huma.API) {
-	d := &intake{server: s, rates: newRates(s.options.Clock), calls: make(chan struct{}, maxReportCalls)}
+	d := &intake{server: s, robots: newRates(s.options.Clock, robotRate, robotBurst, maxRobots), calls: make(chan struct{}, maxReportCalls), polls: newPolls()}
 	huma.Register(api, huma.Operation{
 		OperationID: "post-reports", Method: http.MethodPost, Path: "/api/v1/reports", Tags: []string{tagRobots},
 		Summary: "Hand in signed reports of a robot",
@@ -128,6 +136,7 @@ func (s *Server) reports(api huma.API) {
 			"422: a report was refused; code names the reason and answer says where the chain stands. Sending a report again is safe.", TypeCBOR, TypeCBORSeq, MaxReports),
 		MaxBodyBytes:  MaxReportsBody,
 		DefaultStatus: http.StatusAccepted,
+		Middlewares:   huma.Middlewares{s.door},
 	}, d.post)
 	// Written down after the registration: what is in the body is read here, strictly.
 	envelope := &huma.Schema{Type: huma.TypeString, Format: "binary"}
@@ -138,45 +147,83 @@ func (s *Server) reports(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-mark", Method: http.MethodGet, Path: "/api/v1/robots/{id}/mark", Tags: []string{tagRobots},
 		Summary:     "How far the digger has a robot's reports",
-		Description: "An agent keeps what is behind the mark no longer. With cursor and wait the answer comes when there is something new.",
+		Description: "An agent keeps what is behind the mark no longer. With cursor and wait the answer comes when there is something new, or when the same robot asks again from the same address.",
 	}, d.mark)
 }
 
 func (d *intake) post(ctx context.Context, in *reportsInput) (*reportsOutput, error) {
-	robot, envelopes, err := readReports(in.ContentType, in.RawBody)
+	address := network(in.request.RemoteAddr)
+	robot, seqs, envelopes, err := readReports(in.ContentType, in.RawBody)
 	if err != nil {
+		d.server.addresses.charge(address, len(in.RawBody)/unreadableCost)
 		return nil, d.server.fail(ctx, err)
 	}
-	if after := d.rates.take(in.request.RemoteAddr, len(envelopes)); after > 0 {
-		return nil, d.later(ctx, CodeTooManyRequests, after, "Too many reports come from this address. Send them again in %d seconds; the spool keeps them.")
+	if after := d.robots.wait(robot); after > 0 {
+		return nil, d.server.later(ctx, CodeTooManyRequests, after, "Too many reports come from this robot. Send them again in %d seconds; the spool keeps them.")
 	}
-	ctx, done, err := d.enter(ctx)
-	if err != nil {
-		return nil, err
+	select {
+	case d.calls <- struct{}{}:
+	default:
+		return nil, d.server.later(ctx, CodeUnavailable, 5*time.Second, "Too many robots wait for an answer. Ask again in %d seconds.")
 	}
+	defer func() { <-d.calls }()
+	ctx, done := d.untilClosed(ctx)
 	defer done()
-	answer, err := d.server.options.Reports.Take(ctx, robot, envelopes, time.Duration(in.Wait)*time.Second)
+	reports := d.server.options.Reports
+	sealed := uint64(0)
+	if before, err := reports.Mark(ctx, robot, "", 0); err == nil {
+		sealed = before.Mark.Seq // else nothing is known of the robot, and the reports say why
+	}
+	answer, err := reports.Take(ctx, robot, envelopes, time.Duration(in.Wait)*time.Second)
 	if err != nil {
 		return nil, d.server.fail(ctx, err)
 	}
+	d.charge(address, robot, sealed, seqs, answer)
 	for _, refusal := range answer.Refusals {
 		if !refusal.Void {
 			return nil, refused(answer, refusal)
 		}
 	}
 	status := http.StatusAccepted
-	if last, err := lastSeq(envelopes); err == nil && answer.Mark.Seq >= last {
+	if answer.Mark.Seq >= seqs[len(seqs)-1] {
 		status = http.StatusOK
 	}
 	return &reportsOutput{Status: status, CacheControl: "no-store", Body: complete(answer)}, nil
 }
 
-func (d *intake) mark(ctx context.Context, in *markInput) (*answer[ReportAnswer], error) {
-	ctx, done, err := d.enter(ctx)
-	if err != nil {
-		return nil, err
+// charge counts reports for whoever answers for them: authentic ones for the
+// robot; those that are not, and those that were sealed before and that anybody
+// may have a copy of, for the address, of which the door has taken one.
+func (d *intake) charge(address, robot string, sealed uint64, seqs []uint64, answer ReportAnswer) {
+	foreign := 0
+	for _, seq := range seqs {
+		if seq <= sealed {
+			foreign++
+		}
 	}
+	for _, r := range answer.Refusals {
+		if !r.Void && r.Code != Code(proof.BadLink) && r.Seq > sealed {
+			foreign++
+		}
+	}
+	foreign = min(foreign, len(seqs))
+	d.server.addresses.charge(address, foreign-1)
+	d.robots.charge(robot, len(seqs)-foreign)
+}
+
+func (d *intake) mark(ctx context.Context, in *markInput) (*answer[ReportAnswer], error) {
+	ctx, done := d.untilClosed(ctx)
 	defer done()
+	if in.Wait > 0 && in.Cursor != "" {
+		waiting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		leave, ok := d.polls.enter(pollOf{robot: in.ID, address: network(in.request.RemoteAddr)}, cancel)
+		if !ok {
+			return nil, d.server.later(ctx, CodeUnavailable, 5*time.Second, "Too many robots wait for an answer. Ask again in %d seconds.")
+		}
+		defer leave()
+		ctx = waiting
+	}
 	found, err := d.server.options.Reports.Mark(ctx, in.ID, in.Cursor, time.Duration(in.Wait)*time.Second)
 	if err != nil {
 		return nil, d.server.fail(ctx, err)
@@ -184,13 +231,8 @@ func (d *intake) mark(ctx context.Context, in *markInput) (*answer[ReportAnswer]
 	return &answer[ReportAnswer]{CacheControl: "no-store", Body: complete(found)}, nil
 }
 
-// enter counts a call, and ends it when the server closes.
-func (d *intake) enter(ctx context.Context) (context.Context, func(), error) {
-	select {
-	case d.calls <- struct{}{}:
-	default:
-		return nil, nil, d.later(ctx, CodeUnavailable, 5*time.Second, "Too many robots wait for an answer. Ask again in %d seconds.")
-	}
+// untilClosed ends a call when the server closes.
+func (d *intake) untilClosed(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -204,15 +246,14 @@ func (d *intake) enter(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() {
 		cancel()
 		<-ended
-		<-d.calls
-	}, nil
+	}
 }
 
 // later is a refusal with Retry-After.
-func (d *intake) later(ctx context.Context, code Code, after time.Duration, format string) error {
-	seconds := int((after + time.Second - 1) / time.Second)
-	err := d.server.fail(ctx, Errorf(code, format, seconds))
-	return huma.ErrorWithHeaders(err, http.Header{"Retry-After": {strconv.Itoa(seconds)}})
+func (s *Server) later(ctx context.Context, code Code, after time.Duration, format string) error {
+	header := http.Header{}
+	seconds := retryAfter(header, after)
+	return huma.ErrorWithHeaders(s.fail(ctx, Errorf(code, format, seconds)), header)
 }
 
 // refused is the problem document of a request with a refused report.
@@ -231,10 +272,10 @@ func complete(a ReportAnswer) ReportAnswer {
 
 // readReports reads a body and tells whose reports they are. What is refused
 // here could not be put into words by the digger: it is no report at all.
-func readReports(contentType string, body []byte) (robot string, envelopes [][]byte, err error) {
+func readReports(contentType string, body []byte) (robot string, seqs []uint64, envelopes [][]byte, err error) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != TypeCBOR && kind != TypeCBORSeq && kind != typeJSON {
-		return "", nil, Errorf(CodeUnsupportedMedia, "Reports come as %s, %s or %s.", TypeCBOR, TypeCBORSeq, typeJSON)
+		return "", nil, nil, Errorf(CodeUnsupportedMedia, "Reports come as %s, %s or %s.", TypeCBOR, TypeCBORSeq, typeJSON)
 	}
 	var read []seal.Envelope
 	switch kind {
@@ -249,24 +290,24 @@ func readReports(contentType string, body []byte) (robot string, envelopes [][]b
 		err = errors.New("there is none")
 	}
 	if err != nil {
-		return "", nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("The body is not an envelope of a report: %v.", err), Err: err}
+		return "", nil, nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("The body is not an envelope of a report: %v.", err), Err: err}
 	}
 	for i, env := range read {
 		signed, refusal := proof.Reopen(env)
 		switch {
 		case refusal != nil:
-			return "", nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("Report %d of the request cannot be read: %v.", i+1, refusal), Err: refusal}
+			return "", nil, nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("Report %d of the request cannot be read: %v.", i+1, refusal), Err: refusal}
 		case robot != "" && signed.Report.Robot != robot:
-			return "", nil, Errorf(CodeMalformed, "The reports of a request are of one robot; these are of %s and %s.", robot, signed.Report.Robot)
+			return "", nil, nil, Errorf(CodeMalformed, "The reports of a request are of one robot; these are of %s and %s.", robot, signed.Report.Robot)
 		}
 		robot = signed.Report.Robot
 		raw, err := env.EncodeCBOR()
 		if err != nil {
-			return "", nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("Report %d of the request cannot be read: %v.", i+1, err), Err: err}
+			return "", nil, nil, &Error{Code: CodeMalformed, Detail: fmt.Sprintf("Report %d of the request cannot be read: %v.", i+1, err), Err: err}
 		}
-		envelopes = append(envelopes, raw)
+		seqs, envelopes = append(seqs, signed.Report.Seq), append(envelopes, raw)
 	}
-	return robot, envelopes, nil
+	return robot, seqs, envelopes, nil
 }
 
 func jsonEnvelopes(body []byte) (all []seal.Envelope, err error) {
@@ -307,14 +348,4 @@ func cborEnvelopes(body []byte, most int) (all []seal.Envelope, err error) {
 		all, body = append(all, env), rest
 	}
 	return all, nil
-}
-
-// lastSeq is the seq of the last of some envelopes that were read before.
-func lastSeq(envelopes [][]byte) (uint64, error) {
-	env, err := seal.DecodeEnvelope(envelopes[len(envelopes)-1])
-	if err != nil {
-		return 0, err
-	}
-	report, err := proof.DecodeReport(env.Payload)
-	return report.Seq, err
 }

@@ -48,8 +48,11 @@ type Server struct {
 	spec    []byte
 	metrics *metrics
 	streams chan struct{} // one token for each open event stream
-	closed  chan struct{}
-	close   sync.Once
+	writes  writes
+	// addresses bounds what comes from each address before anybody answers for it.
+	addresses *rates
+	closed    chan struct{}
+	close     sync.Once
 
 	overviewMu sync.Mutex
 	overview   Overview
@@ -82,6 +85,9 @@ func New(o Options) (*Server, error) {
 		metrics: m,
 		streams: make(chan struct{}, maxStreams),
 		closed:  make(chan struct{}),
+
+		writes:    newWrites(),
+		addresses: newRates(o.Clock, addressRate, addressBurst, maxAddresses),
 	}
 	for _, host := range o.Hosts {
 		s.hosts[hostName(host)] = struct{}{}

@@ -30,6 +30,11 @@ import (
 // it proves nothing to others. A start removes it before anything is written.
 const AtRestFile = "at-rest"
 
+// BrokenFile are sums that a start found broken: a line that names what had changed,
+// and then those sums. Verify tells of it, and no new sums are written, until whoever
+// operates the reserve has looked into it and removes the file.
+const BrokenFile = AtRestFile + ".broken"
+
 const (
 	atRestHead  = "robotorq-at-rest/1\n"
 	atRestBlock = 4096     // least size of a block
@@ -144,8 +149,12 @@ func (f FileSum) differs(now FileSum) error {
 }
 
 // WriteAtRest sums the files of a data directory for which keep is true, and writes
-// the sums down. The caller has stopped everything that writes there.
+// the sums down. The caller has stopped everything that writes there. While there is
+// a [BrokenFile] nothing is written.
 func WriteAtRest(dir string, keep func(path string) bool) error {
+	if found, err := isBroken(dir); err != nil || found != nil {
+		return err
+	}
 	out := []byte(atRestHead)
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -166,8 +175,12 @@ func WriteAtRest(dir string, keep func(path string) bool) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(out)
-	return writeDurable(filepath.Join(dir, AtRestFile), fmt.Appendf(out, "end %x\n", sum))
+	return writeSums(dir, out)
+}
+
+func writeSums(dir string, lines []byte) error {
+	sum := sha256.Sum256(lines)
+	return writeDurable(filepath.Join(dir, AtRestFile), fmt.Appendf(lines, "end %x\n", sum))
 }
 
 func sumPath(name, path string) (sum FileSum, err error) {
@@ -216,6 +229,70 @@ func DropAtRest(dir string) error {
 		return nil
 	}
 	return errors.Join(err, syncName(dir))
+}
+
+// BreakAtRest puts the sums aside as [BrokenFile] with what was found changed. A crash
+// leaves them in either place or in both.
+func BreakAtRest(dir string, found error) error {
+	sums, err := os.ReadFile(filepath.Join(dir, AtRestFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	line := strconv.Quote(found.Error()) + "\n"
+	return errors.Join(writeDurable(filepath.Join(dir, BrokenFile), append([]byte(line), sums...)), DropAtRest(dir))
+}
+
+// isBroken is what an earlier start found changed, nil if nothing.
+func isBroken(dir string) (*proof.Fault, error) {
+	f, err := os.Open(filepath.Join(dir, BrokenFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 4096))
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	return &proof.Fault{Artefact: BrokenFile, Rule: "at_rest",
+		Detail: fmt.Sprintf("the reserve was started on files that had changed since it stopped: %s; bring back a good copy, or remove this file once verify and audit have shown what it was", line)}, err
+}
+
+// ChangeAtRest lets change write one file of a directory at rest, below which path
+// names it, and sums that file anew; the other sums stay. A file that is not what it
+// was is a *proof.Fault and nothing is changed. A crash meanwhile leaves no sums. The
+// caller holds the directory's lock.
+func ChangeAtRest(dir, path string, change func() error) error {
+	sums, ok, err := ReadAtRest(dir)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return change()
+	}
+	name, lines := filepath.Join(dir, filepath.FromSlash(path)), []byte(atRestHead)
+	for _, f := range sums {
+		if f.Path != path {
+			lines = append(lines, f.line()...)
+			continue
+		}
+		now, err := sumPath(name, path)
+		if err == nil {
+			err = f.differs(now)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := DropAtRest(dir); err != nil {
+		return err
+	}
+	changed := change()
+	now, err := sumPath(name, path)
+	if err != nil {
+		return errors.Join(changed, err)
+	}
+	return errors.Join(changed, writeSums(dir, append(lines, now.line()...)))
 }
 
 // ReadAtRest reads the sums of a data directory; ok is false when there are none.

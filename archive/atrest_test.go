@@ -108,3 +108,54 @@ func FuzzParseAtRest(f *testing.F) {
 		}
 	})
 }
+
+func TestAStartThatFoundAChangeIsToldUntilSomebodyHasLookedIntoIt(t *testing.T) {
+	dir, files := restingDir(t)
+	bad := bytes.Clone(files["digger.db"])
+	bad[5000] ^= 1
+	must(t, os.WriteFile(filepath.Join(dir, "digger.db"), bad, 0o600))
+	_, err := archive.Cover(t.Context(), dir, false)
+	must(t, archive.BreakAtRest(dir, err))
+	must(t, archive.WriteAtRest(dir, archive.Rests)) // by the next stop: not as if it were good
+	if _, ok, err := archive.ReadAtRest(dir); ok || err != nil {
+		t.Errorf("the damage was summed (%v)", err)
+	}
+	for _, live := range []bool{false, true} {
+		_, err = archive.Cover(t.Context(), dir, live)
+		if f := proof.AsFault(err); f == nil || f.Artefact != archive.BrokenFile || !strings.Contains(f.Detail, "digger.db") {
+			t.Errorf("live %v: %v", live, err)
+		}
+	}
+	must(t, os.Remove(filepath.Join(dir, archive.BrokenFile)))
+	must(t, archive.WriteAtRest(dir, archive.Rests))
+	_, err = archive.Cover(t.Context(), dir, false)
+	must(t, err)
+	if _, ok, err := archive.ReadAtRest(dir); !ok || err != nil {
+		t.Errorf("after it was removed nothing is summed (%v)", err)
+	}
+}
+
+func TestAFileThatIsChangedAtRestIsSummedAnewAndNoOther(t *testing.T) {
+	dir, files := restingDir(t)
+	write := func(name, data string) func() error {
+		return func() error { return os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600) }
+	}
+	must(t, archive.ChangeAtRest(dir, "digger.db", write("digger.db", "another")))
+	must(t, archive.ChangeAtRest(dir, "explorer.db", write("explorer.db", "new")))
+	_, err := archive.Cover(t.Context(), dir, false)
+	must(t, err)
+	if sums, ok, err := archive.ReadAtRest(dir); err != nil || !ok || len(sums) != len(files)+1 {
+		t.Errorf("%d sums of %d files (%v)", len(sums), len(files)+1, err)
+	}
+	must(t, write("mint.db", "damage")())
+	must(t, archive.ChangeAtRest(dir, "digger.db", write("digger.db", "a third")))
+	_, err = archive.Cover(t.Context(), dir, false)
+	if f := proof.AsFault(err); f == nil || f.Artefact != "mint.db" {
+		t.Errorf("another file's damage was summed: %v", err)
+	}
+	called := false
+	err = archive.ChangeAtRest(dir, "mint.db", func() error { called = true; return nil })
+	if f := proof.AsFault(err); f == nil || called {
+		t.Errorf("a damaged file was changed and summed: %v", err)
+	}
+}

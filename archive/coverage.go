@@ -49,6 +49,7 @@ func kinds() []kind {
 		{"log", below("log"), true, "verify: entries against the tree, tiles against the entries, the checkpoint against the charter", false},
 		{"packs", below("packs"), true, "verify: digests, links, signatures, everything derived again", false},
 		{"sums", named(AtRestFile), true, "verify: their own digest", false},
+		{"sums of a change", named(BrokenFile), true, "verify: told until it is removed", false},
 		{"bus", below("bus"), false, "means nothing: messages under way, made again from the stations' outboxes; may be deleted", false},
 		{"lock", named("lock"), false, "means nothing: it is empty and only locked", false},
 		{"write-ahead", named("*.db-wal", "*.db-shm", "robots/*/*.db-wal", "robots/*/*.db-shm"), false, "frames carry SQLite's own check sums; folded into the books by the next start", false},
@@ -83,7 +84,8 @@ func Rests(path string) bool {
 // Cover goes through all files of a data directory and says of each kind what has
 // checked it. Unless the reserve is live it compares those whose digest was kept
 // when it stopped, after Verify has checked log and packs. The error is a
-// *proof.Fault that names the first file which has changed since.
+// *proof.Fault that names the first file which has changed since, or [BrokenFile] when
+// an earlier start found one.
 func Cover(ctx context.Context, dir string, live bool) ([]Coverage, error) {
 	var sums []FileSum
 	rested := false
@@ -116,6 +118,12 @@ func Cover(ctx context.Context, dir string, live bool) ([]Coverage, error) {
 	})
 	if err == nil {
 		err = gone(kept)
+	}
+	if err == nil {
+		found, unread := isBroken(dir)
+		if err = unread; found != nil {
+			err = found
+		}
 	}
 	return inOrder(out), err
 }

@@ -14,7 +14,6 @@ const (
 	CodeAgentNotFound         Code = "agent_not_found"
 	CodeAccountNotFound       Code = "account_not_found"
 	CodeSweepNotFound         Code = "sweep_not_found"
-	CodeTaskNotPending        Code = "task_not_pending_funding"
 	CodeTaskNotClaimable      Code = "task_not_claimable"
 	CodeTaskNotClaimed        Code = "task_not_claimed"
 	CodeTaskNotSubmitted      Code = "task_not_proof_submitted"
@@ -35,7 +34,6 @@ const (
 	CodeNotYourAgent          Code = "not_your_agent"
 	CodeProofInvalid          Code = "proof_schema_mismatch"
 	CodeProofTooLarge         Code = "proof_too_large"
-	CodeSchemaInvalid         Code = "proof_schema_invalid"
 	CodeInvalid               Code = "invalid_body"
 	CodeInsufficientFunds     Code = "insufficient_funds"
 	CodeInvoiceOurs           Code = "invoice_is_ours"
@@ -62,7 +60,7 @@ const (
 var kinds = map[Code]Kind{
 	CodeTaskNotFound: Missing, CodeAgentNotFound: Missing, CodeAccountNotFound: Missing, CodeSweepNotFound: Missing,
 	CodeNotYourTask: Forbidden, CodeNotYourAgent: Forbidden, CodeAgentNotAdmitted: Forbidden,
-	CodeProofInvalid: Malformed, CodeProofTooLarge: Malformed, CodeSchemaInvalid: Malformed, CodeInvalid: Malformed,
+	CodeProofInvalid: Malformed, CodeProofTooLarge: Malformed, CodeInvalid: Malformed,
 	CodeTimeoutTooLong: Malformed, CodeKeyReused: Malformed, CodeNonceUsed: Unproved,
 }
 

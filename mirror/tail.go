@@ -18,11 +18,18 @@ import (
 
 // Home is a reserve's own log and packs, of which nothing is being written.
 type Home struct {
-	Dir string // log/ and packs/ lie in it
+	Dir    string // log/ and packs/ lie in it
+	Origin string // name of the reserve's log, known even when there is no log
 	// Open checks that the reserve's own log has signed a checkpoint, and returns it.
 	Open func(signed []byte) (checkpoint.Checkpoint, error)
-	// Check says how a copy is verified before anything is taken from it.
+	// Check says how a copy is verified before anything is taken from it. Without a
+	// log of its own the reserve takes one only by Check.Roots.
 	Check archive.Options
+	// Restored: the directory came from a copy, so that a mirror which has nothing
+	// confirms nothing, even of an empty log.
+	Restored bool
+	// Alone: the operator says that nobody has anything newer; a mirror may have nothing.
+	Alone bool
 }
 
 // Standing says how a reserve's log stands beside that of a mirror.
@@ -56,7 +63,7 @@ func Compare(ctx context.Context, o Options, home Home) (Standing, error) {
 	s := Standing{Own: own.Checkpoint}
 	signed, err := newRemote(o).small(ctx, logPath+archive.CheckpointFile, checkpoint.MaxNote)
 	if isNotThere(err) {
-		return s, nil // it has nothing yet
+		return s, home.unconfirmed(own, o.URL)
 	}
 	if err != nil {
 		return s, err
@@ -66,8 +73,8 @@ func Compare(ctx context.Context, o Options, home Home) (Standing, error) {
 	case err == nil && theirs.Size <= own.Size:
 		s.Theirs = theirs
 		return s, home.contains(own, head{theirs, signed})
-	case err == nil && own.Size > 0 && theirs.Origin != own.Origin:
-		return s, failf(CodeOptions, logPath+archive.CheckpointFile, "%s is a mirror of log %q, this is %q", o.URL, theirs.Origin, own.Origin)
+	case err == nil && theirs.Origin != home.Origin:
+		return s, home.foreign(o.URL, theirs.Origin)
 	}
 	// It has more, or its checkpoint is signed by keys that are not known here yet:
 	// the copy brings the charters that say whose they are.
@@ -81,13 +88,16 @@ func (s Standing) pull(ctx context.Context, o Options, home Home, own head) (Sta
 	if len(o.Roots) == 0 {
 		o.Roots = home.Check.Roots
 	}
+	if len(o.Roots) == 0 && own.Size == 0 {
+		return s, failf(CodeOptions, "", "nothing here says whose log %s has: bring back log/, trust.db or root/ of this reserve first", o.URL)
+	}
 	result, err := Pull(ctx, o)
 	if err != nil {
 		return s, err
 	}
 	s.Theirs = result.Checkpoint
-	if own.Size > 0 && result.Origin != own.Origin {
-		return s, failf(CodeOptions, logPath+archive.CheckpointFile, "%s is a mirror of log %q, this is %q", o.URL, result.Origin, own.Origin)
+	if result.Origin != home.Origin {
+		return s, errors.Join(home.foreign(o.URL, result.Origin), os.RemoveAll(o.Dir))
 	}
 	theirs := head{result.Checkpoint, result.Signed}
 	if theirs.Size <= own.Size {
@@ -103,6 +113,20 @@ func (s Standing) pull(ctx context.Context, o Options, home Home, own head) (Sta
 	}
 	s.Copy = o.Dir
 	return s, nil
+}
+
+// unconfirmed judges a mirror that has no checkpoint. That is so before the first
+// pull; later it is the answer of a wrong address or of a mirror that lost its files,
+// which may once have had more than this log.
+func (home Home) unconfirmed(own head, url string) error {
+	if home.Alone || own.Size == 0 && !home.Restored {
+		return nil
+	}
+	return failf(CodeMissing, logPath+archive.CheckpointFile, "%s has no checkpoint there and so did not confirm that this log of %d entries is not behind: correct the address or wait until it has pulled, take it out of the configuration, or start with --alone if nobody has anything newer", url, own.Size)
+}
+
+func (home Home) foreign(url, origin string) error {
+	return failf(CodeOptions, logPath+archive.CheckpointFile, "%s is a mirror of log %q, this is %q", url, origin, home.Origin)
 }
 
 // readOwn reads where the reserve's own log stands, with what it has integrated and

@@ -21,7 +21,7 @@ func (k *reserve) home(t *testing.T, dir string) mirror.Home {
 	t.Helper()
 	verifiers, err := checkpoint.Verifiers(k.Signers[prooftest.Origin].PublicKeys(0), 0)
 	must(t, err)
-	return mirror.Home{Dir: dir, Check: k.check(), Open: func(signed []byte) (checkpoint.Checkpoint, error) {
+	return mirror.Home{Dir: dir, Origin: prooftest.Origin, Check: k.check(), Open: func(signed []byte) (checkpoint.Checkpoint, error) {
 		return checkpoint.Open(signed, prooftest.Origin, verifiers...)
 	}}
 }
@@ -139,19 +139,68 @@ func TestAReserveThatIsAheadOfItsMirrorsIsConfirmed(t *testing.T) {
 	if s.Copy != "" || s.Theirs.Size >= s.Own.Size {
 		t.Errorf("%+v", s)
 	}
-	nothing := httptest.NewServer(http.NotFoundHandler())
-	defer nothing.Close()
-	s, err = mirror.Compare(t.Context(), k.options(nothing.URL, ""), k.home(t, k.dir))
-	must(t, err)
-	if s.Copy != "" {
-		t.Errorf("a mirror that has nothing yet: %+v", s)
-	}
 	down := httptest.NewServer(http.NotFoundHandler())
 	down.Close()
 	o := k.options(down.URL, "")
 	o.Clock = hurried{}
 	if _, err = mirror.Compare(t.Context(), o, k.home(t, k.dir)); !mirror.IsCode(err, mirror.CodeReach) {
 		t.Errorf("a mirror that is down: %v", err)
+	}
+}
+
+func TestAMirrorThatHasNothingConfirmsOnlyALogThatIsNew(t *testing.T) {
+	k := begin(t, 1<<30)
+	k.work(20)
+	nothing := httptest.NewServer(http.NotFoundHandler())
+	defer nothing.Close()
+	o := k.options(nothing.URL, "")
+	empty := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(empty, "log"), 0o755))
+	for what, c := range map[string]struct {
+		dir             string
+		restored, alone bool
+		confirms        bool
+	}{
+		"a new log":                        {dir: empty, confirms: true},
+		"a log with entries":               {dir: k.dir},
+		"a restored log with entries":      {dir: k.dir, restored: true},
+		"a restored log without entries":   {dir: empty, restored: true},
+		"a log of which the operator says": {dir: k.dir, restored: true, alone: true, confirms: true},
+	} {
+		home := k.home(t, c.dir)
+		home.Restored, home.Alone = c.restored, c.alone
+		s, err := mirror.Compare(t.Context(), o, home)
+		if c.confirms && (err != nil || s.Copy != "") {
+			t.Errorf("%s: %+v %v", what, s, err)
+		}
+		if !c.confirms && (!mirror.IsCode(err, mirror.CodeMissing) || !strings.Contains(err.Error(), nothing.URL)) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAnEmptyLogTakesNoLogOfAnotherName(t *testing.T) {
+	k := begin(t, 1<<30)
+	k.work(20)
+	url := k.serve(t).URL
+	empty := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(empty, "log"), 0o755))
+	o := k.options(url, "")
+	o.Roots = nil
+	for what, change := range map[string]func(*mirror.Home){
+		"of another name":      func(h *mirror.Home) { h.Origin = "other.example/log" },
+		"under another root":   func(h *mirror.Home) { h.Check.Roots = []merkle.Hash{{1}} },
+		"of nobody knows whom": func(h *mirror.Home) { h.Check.Roots = nil },
+	} {
+		home := k.home(t, empty)
+		change(&home)
+		home.Open = func(signed []byte) (checkpoint.Checkpoint, error) { // with keys that are new here
+			return checkpoint.Open(signed, home.Origin)
+		}
+		s, err := mirror.Compare(t.Context(), o, home)
+		if err == nil || s.Copy != "" {
+			t.Errorf("a log %s was taken: %+v", what, s)
+		}
 	}
 }
 

@@ -12,7 +12,9 @@ import (
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/mint/prooflog"
 	"robotorq.org/reserve/mirror"
+	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/trust"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -29,7 +31,7 @@ func (n *Node) confirm(ctx context.Context) error {
 	if len(n.cfg.Mirrors) == 0 {
 		return nil
 	}
-	home, err := n.home()
+	home, err := n.home(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,21 +67,49 @@ func (n *Node) pause(ctx context.Context, d time.Duration) error {
 }
 
 // home is the log and the packs of this reserve, as a mirror is compared with them.
-func (n *Node) home() (mirror.Home, error) {
+func (n *Node) home(ctx context.Context) (mirror.Home, error) {
 	signers, err := checkpoint.Verifiers(n.ring.Log.PublicKeys(0), 0)
 	if err != nil {
 		return mirror.Home{}, err
 	}
-	home := mirror.Home{Dir: n.cfg.Data, Check: archive.Options{Profile: n.profile}}
+	home := mirror.Home{Dir: n.cfg.Data, Origin: n.identity.Origin, Check: archive.Options{Profile: n.profile}, Alone: n.cfg.Alone}
+	if home.Restored, err = n.restored(); err != nil {
+		return home, err
+	}
+	if home.Check.Roots, err = n.pins(ctx); err != nil {
+		return home, err
+	}
 	home.Open = func(signed []byte) (checkpoint.Checkpoint, error) {
 		return checkpoint.Open(signed, n.identity.Origin, signers...)
 	}
-	if n.ring.Root != nil {
+	return home, os.MkdirAll(n.path(logDir), 0o755)
+}
+
+// pins are the roots that a mirror's charter must come from: those of the newest
+// charter in Trust's book and, while there is none, the root key that lies here. The
+// log itself cannot say it: it is what may be lost.
+func (n *Node) pins(ctx context.Context) (pins []merkle.Hash, err error) {
+	book, err := trust.Open(ctx, trust.Options{Profile: n.profile, DB: n.dbs["trust"]})
+	if err != nil {
+		return nil, err
+	}
+	book.With(func(r *proof.Registry) {
+		c := r.Charter()
+		if c == nil {
+			return
+		}
+		for _, k := range c.KeysOf(seal.RoleRoot) {
+			if k.Alg == seal.SLHDSA128s && k.ValidAt(c.IssuedMS) {
+				pins = append(pins, seal.KeyHash(k.Alg, k.Public))
+			}
+		}
+	})
+	if len(pins) == 0 && n.ring.Root != nil {
 		if key, ok := n.ring.Root.Key(seal.SLHDSA128s); ok {
-			home.Check.Roots = []merkle.Hash{seal.KeyHash(key.Alg, key.Public)}
+			pins = append(pins, seal.KeyHash(key.Alg, key.Public))
 		}
 	}
-	return home, os.MkdirAll(n.path(logDir), 0o755)
+	return pins, nil
 }
 
 // confirmedBy asks one mirror, and takes from it what it has beyond the log.

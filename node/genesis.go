@@ -85,6 +85,9 @@ func identify(dir, origin, profile string, demo bool) (Identity, torq.Profile, e
 	if _, err := torq.ProfileByName(profile); err != nil {
 		return id, p, err
 	}
+	if !seal.ValidOrigin(origin) {
+		return id, p, fmt.Errorf("%q cannot name a reserve's log: write a host name and a path, for example reserve.example/log", origin)
+	}
 	data, err := json.MarshalIndent(Identity{Origin: origin, Profile: profile, Demo: demo}, "", "  ")
 	if err != nil {
 		return id, p, err

@@ -152,7 +152,7 @@ func (n *Node) openMarket(ctx context.Context) (err error) {
 	}
 	c := *n.cfg.Market
 	c.Simulated = n.cfg.Demo && c.Bitcoind == "" && c.LND.REST == ""
-	home, err := n.home()
+	home, err := n.home(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,8 @@ func (n *Node) marketInterface() api.Market {
 // mostOre is how many ore proofs of one payload are checked.
 const mostOre = 16
 
-// oreJudge verifies the ore proofs that a payload carries as a list in its field oreProofs.
+// oreJudge verifies the ore proofs that a payload carries as a list in its field oreProofs. A unit
+// that was shown before counts once.
 func oreJudge(o proof.VerifyOptions) func(context.Context, []byte) *market.OreVerdict {
 	return func(_ context.Context, payload []byte) *market.OreVerdict {
 		var carried struct {
@@ -195,7 +196,8 @@ func oreJudge(o proof.VerifyOptions) func(context.Context, []byte) *market.OreVe
 		if json.Unmarshal(payload, &carried) != nil || len(carried.OreProofs) == 0 {
 			return nil
 		}
-		v := new(market.OreVerdict)
+		type unit struct{ serial, index uint64 }
+		v, shown := new(market.OreVerdict), map[unit]int{}
 		for i, raw := range carried.OreProofs {
 			if i == mostOre {
 				v.Faults = append(v.Faults, fmt.Sprintf("only the first %d are checked", mostOre))
@@ -203,13 +205,19 @@ func oreJudge(o proof.VerifyOptions) func(context.Context, []byte) *market.OreVe
 			}
 			v.Checked++
 			p, err := proof.DecodeOreProof(raw)
+			var of proof.CertificateSummary
 			if err == nil {
-				_, err = p.Verify(o)
+				of, err = p.Verify(o)
 			}
 			if err != nil {
 				v.Faults = append(v.Faults, fmt.Sprintf("oreProofs/%d: %v", i, err))
 				continue
 			}
+			if first, again := shown[unit{of.Serial, p.Unit}]; again {
+				v.Faults = append(v.Faults, fmt.Sprintf("oreProofs/%d: is the unit of oreProofs/%d", i, first))
+				continue
+			}
+			shown[unit{of.Serial, p.Unit}] = i
 			v.Valid++
 		}
 		return v

@@ -105,6 +105,7 @@ type Node struct {
 	reports  *reportDesk
 	market   *marketplace // nil: none
 
+	awake   bool           // open has succeeded
 	closers []func() error // in the order of opening
 	stopped sync.Map       // producers that a consumer refused, with the error
 	work    sync.WaitGroup
@@ -159,7 +160,7 @@ func open(ctx context.Context, cfg Config) (*Node, error) {
 	n.started, n.reports = n.clock.Now(), newReportDesk(n)
 	steps := []func(context.Context) error{
 		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
-		n.openMarket, n.attachFace, n.settleRestored,
+		n.openMarket, n.attachFace, n.settleRestored, n.stayAwake,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

@@ -83,6 +83,17 @@ func TestOnlyADiggerIsResumed(t *testing.T) {
 	}
 }
 
+func TestANameThatCannotBeOneLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	err := run(t, node.Config{Data: dir, Origin: "a#1"}, func(string) { t.Error("it started") })
+	if err == nil || !strings.Contains(err.Error(), "for example reserve.example/log") {
+		t.Errorf("it says %v", err)
+	}
+	if err := run(t, node.Config{Data: dir, Origin: "reserve.example/log"}, func(string) {}); err != nil {
+		t.Errorf("with a good name afterwards: %v", err)
+	}
+}
+
 func TestAReserveThatIsInUseIsNotOpenedTwice(t *testing.T) {
 	dir := t.TempDir()
 	err := run(t, node.Config{Data: dir}, func(string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -36,6 +37,15 @@ type heard struct {
 	want     uint64
 	refusals []heardRefusal // the last ones, oldest first
 	changed  chan struct{}  // closed when something is said
+	handing  map[*handing]struct{}
+}
+
+// handing is reports that are being handed in. What is refused of them without
+// being known to be the robot's, anybody may have sent: it is said to whoever
+// hands it in, and neither kept nor told to the robot, which it would keep busy.
+type handing struct {
+	ours     map[string]uint64 // seqs by digest
+	refusals []api.ReportRefusal
 }
 
 type heardRefusal struct {
@@ -55,18 +65,32 @@ func (d *reportDesk) say(robot string, ack bus.Ack) {
 	if !ok {
 		return // it does not ask here
 	}
+	refusal := api.ReportRefusal{
+		Seq: ack.Refusal.Seq, Digest: merkle.Hash(ack.Refusal.Digest).String(), Code: api.Code(ack.Refusal.Code), Detail: ack.Refusal.Detail, Void: void(ack.Refusal.Code),
+	}
+	if refusal.Code != "" && !authentic(refusal) {
+		for p := range h.handing {
+			if _, ok := p.ours[refusal.Digest]; ok {
+				p.refusals = append(p.refusals, refusal)
+			}
+		}
+		return
+	}
 	h.serial++
 	h.want = ack.Want
-	if r := ack.Refusal; r.Code != "" {
-		h.refusals = append(h.refusals, heardRefusal{serial: h.serial, ReportRefusal: api.ReportRefusal{
-			Seq: r.Seq, Digest: merkle.Hash(r.Digest).String(), Code: api.Code(r.Code), Detail: r.Detail, Void: void(r.Code),
-		}})
+	if refusal.Code != "" {
+		h.refusals = append(h.refusals, heardRefusal{serial: h.serial, ReportRefusal: refusal})
 		if n := len(h.refusals); n > keptAnswers {
 			h.refusals = append(h.refusals[:0], h.refusals[n-keptAnswers:]...)
 		}
 	}
 	close(h.changed)
 	h.changed = make(chan struct{})
+}
+
+// authentic tells whether a refused report is known to be the robot's.
+func authentic(r api.ReportRefusal) bool {
+	return r.Void || (&proof.Refusal{Code: proof.RefusalCode(r.Code)}).Authenticated()
 }
 
 // void tells the name of a rule, which a sealed report broke, from the reason of
@@ -89,7 +113,7 @@ func (d *reportDesk) enrolled(robot string) (known bool) {
 func (d *reportDesk) of(robot string) *heard {
 	h, ok := d.robots[robot]
 	if !ok {
-		h = &heard{changed: make(chan struct{})}
+		h = &heard{changed: make(chan struct{}), handing: map[*handing]struct{}{}}
 		d.robots[robot] = h
 	}
 	return h
@@ -109,25 +133,45 @@ func (d *reportDesk) Take(ctx context.Context, robot string, envelopes [][]byte,
 		}
 		ours[link.Digest.String()], last = link.Seq, link.Seq
 	}
-	d.mu.Lock()
-	since := d.of(robot).serial
-	d.mu.Unlock()
+	mine, since, done := d.hand(robot, ours)
+	defer done()
 	for _, body := range envelopes {
 		if err := d.receive(ctx, robot, body); err != nil {
 			return api.ReportAnswer{}, err
 		}
 	}
+	refused := mine() // the digger says at once what is not authentic
+	if len(refused) > 0 {
+		wait = 0
+	}
 	answer, err := d.await(ctx, robot, wait, since, func(a api.ReportAnswer) bool {
 		return a.Mark.Seq >= last || a.Want > 0 || refusesOne(a, ours)
 	})
-	mine := answer.Refusals[:0:0]
 	for _, r := range answer.Refusals {
 		if _, ok := ours[r.Digest]; ok {
-			mine = append(mine, r)
+			refused = append(refused, r)
 		}
 	}
-	answer.Refusals = mine
+	answer.Refusals = refused
 	return answer, err
+}
+
+// hand notes that reports are being handed in, until done is called: mine is what
+// was said of them and is told to nobody else, since the robot's serial before.
+func (d *reportDesk) hand(robot string, ours map[string]uint64) (mine func() []api.ReportRefusal, since uint64, done func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, p := d.of(robot), &handing{ours: ours}
+	h.handing[p] = struct{}{}
+	return func() []api.ReportRefusal {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return slices.Clone(p.refusals)
+		}, h.serial, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			delete(h.handing, p)
+		}
 }
 
 func refusesOne(a api.ReportAnswer, ours map[string]uint64) bool {

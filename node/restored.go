@@ -37,6 +37,12 @@ func (n *Node) checkRestored(context.Context) error {
 		n.cfg.Data, time.UnixMilli(mark.Taken).Format(time.RFC3339), mark.Log)
 }
 
+// restored tells whether the directory was put back from a copy and has not run since.
+func (n *Node) restored() (bool, error) {
+	missing, err := absent(n.path(backup.Marker))
+	return err == nil && !missing, err
+}
+
 // settleRestored forgets that the directory was restored, once its log has been
 // confirmed and everything is open.
 func (n *Node) settleRestored(context.Context) error {

@@ -58,10 +58,12 @@ type Stats struct {
 	Sampled  uint64 // Unix ms of the last sample, 0 before the first
 	LastEnd  uint64 // Unix ms, end of the last signed reading
 	// Meter and Delivery say what is wrong now with a meter and with the way to
-	// the digger, Job why a job is not started yet; nil while all is well.
+	// the digger, Job why a job is not started yet, Refused why the digger does
+	// not take a report that is sent again; nil while all is well.
 	Meter    error
 	Delivery error
 	Job      error
+	Refused  error
 }
 
 // Agent turns one machine's work into signed reports. Make it with NewAgent
@@ -155,11 +157,11 @@ func (a *Agent) Answer(answer Answer) { a.delivery.take(answer) }
 
 // Stats tells what the agent has done.
 func (a *Agent) Stats() Stats {
-	mark, voided, trouble := a.delivery.passed()
+	mark, voided, trouble, standing := a.delivery.passed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	stats := a.stats
-	stats.Mark, stats.Voided, stats.Delivery = mark, voided, trouble
+	stats.Mark, stats.Voided, stats.Delivery, stats.Refused = mark, voided, trouble, standing
 	return stats
 }
 

@@ -1,6 +1,7 @@
 package robot_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -406,6 +407,46 @@ func TestAPassingRefusalIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestARefusalThatAnybodyCanProvokeStopsNoAgentAndIsShown(t *testing.T) {
+	for _, code := range []string{"malformed", "bad_signature"} {
+		t.Run(code, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				b := newBench(t, strong, nil)
+				var logged bytes.Buffer
+				b.config = func(c *robot.Config) { c.Log = slog.New(slog.NewTextHandler(&logged, nil)) }
+				b.digger.refuse = code
+				agent, stop := b.run()
+				if err := b.printer.Print("a.gcode", time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				await(t, "a second attempt", func() bool {
+					var n int
+					b.digger.with(func() { n = b.digger.sent })
+					return n > 1
+				})
+				time.Sleep(100 * time.Millisecond)
+				stats := agent.Stats()
+				if status := robot.StatusOf("printer-1", stats); stats.Refused == nil || !strings.Contains(status.Refused, "("+code+")") {
+					t.Errorf("while the digger refuses, the status says %q", status.Refused)
+				}
+				b.digger.with(func() { b.digger.refuse = "" })
+				await(t, "two reports", func() bool { return b.digger.received() >= 2 })
+				time.Sleep(100 * time.Millisecond)
+				if err := agent.Stats().Refused; err != nil {
+					t.Errorf("the refusal stays after the mark has passed: %v", err)
+				}
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(logged.String(), "level=ERROR") {
+					t.Errorf("the refusal is no error in the log:\n%s", &logged)
+				}
+				b.digger.check(strong, 0)
+			})
+		})
+	}
+}
+
 func TestAMarkThatTheSpoolCannotHaveLedToStopsTheAgent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, strong, nil)
@@ -465,7 +506,7 @@ func TestARefusalOfSomethingTheRobotNeverSentIsIgnored(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, strong, nil)
 		b.digger.before = func(seq uint64) {
-			for _, code := range []string{"malformed", "bad_signature", "bad_link"} {
+			for _, code := range []string{"wrong_digger", "bad_link"} {
 				b.digger.agent.Answer(robot.Answer{Refusal: robot.Refusal{Seq: seq, Digest: merkle.Hash{1}, Code: code, Detail: "bad_link (fork): not mine"}})
 				b.digger.agent.Answer(robot.Answer{Refusal: robot.Refusal{Code: code}})
 			}

@@ -43,18 +43,28 @@ type Refusal struct {
 }
 
 // final reports whether sending the same report again is useless and somebody
-// has to act. All other refusals are passing ones: a digger that is not ready,
-// an enrolment that has not reached it, a report that came before its
-// predecessor.
+// has to act. That can only be what the digger knows from the enrolment or of a
+// report that the robot's keys have signed. All other refusals are passing ones:
+// a digger that is not ready, an enrolment that has not reached it, a report that
+// came before its predecessor.
 func (r Refusal) final() bool {
 	switch proof.RefusalCode(r.Code) {
-	case proof.Malformed, proof.BadSignature, proof.WrongDigger:
+	case proof.WrongDigger:
 		return true
 	case proof.BadLink:
 		return strings.Contains(r.Detail, "("+string(proof.LinkFork)+")")
-	case proof.UnknownRobot:
+	case proof.Malformed, proof.BadSignature, proof.UnknownRobot:
 	}
 	return false
+}
+
+// anybodys reports whether anybody can provoke the refusal: the digest is of the
+// payload alone, so whoever foresees a report can send it under another
+// signature or in a broken envelope before the robot does. If it goes on, the
+// robot itself is wrong, and somebody has to act.
+func (r Refusal) anybodys() bool {
+	code := proof.RefusalCode(r.Code)
+	return code == proof.Malformed || code == proof.BadSignature
 }
 
 // How reports are sent and sent again.
@@ -83,6 +93,7 @@ type delivery struct {
 	voided   uint64
 	mark     uint64 // acted upon
 	trouble  error  // why the last report could not be sent, nil if it could
+	standing error  // the last refusal that anybody can provoke, nil once the mark has moved
 }
 
 func newDelivery(spool *Spool, transport Transport, clock Clock, log *slog.Logger, robot string) *delivery {
@@ -116,12 +127,12 @@ func (d *delivery) take(a Answer) {
 	d.nudge()
 }
 
-// passed is the digger's mark, how many reports it found void, and why the
-// last report could not be sent.
-func (d *delivery) passed() (mark, voided uint64, trouble error) {
+// passed is the digger's mark, how many reports it found void, why the last
+// report could not be sent, and why the next one is not taken.
+func (d *delivery) passed() (mark, voided uint64, trouble, standing error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mark, d.voided, d.trouble
+	return d.mark, d.voided, d.trouble, d.standing
 }
 
 // sent books whether a report could be sent.
@@ -194,7 +205,7 @@ func (d *delivery) hear(ctx context.Context, at *progress) error {
 		}
 		at.mark, at.cursor = told.Mark, max(at.cursor, told.Mark)
 		d.mu.Lock()
-		d.mark = told.Mark
+		d.mark, d.standing = told.Mark, nil
 		d.mu.Unlock()
 		at.patience, at.held = firstPatience, time.Time{}
 		at.resend = now.Add(jitter(at.patience))
@@ -215,7 +226,14 @@ func (d *delivery) hear(ctx context.Context, at *progress) error {
 	if refusal.final() {
 		return refused(d.robot, refusal)
 	}
-	d.log.Warn("the digger does not take a report yet; it is sent again", "robot", d.robot, "seq", refusal.Seq,
+	level := slog.LevelWarn
+	if refusal.anybodys() {
+		level = slog.LevelError
+		d.mu.Lock()
+		d.standing = notTaken(d.robot, refusal)
+		d.mu.Unlock()
+	}
+	d.log.Log(ctx, level, "the digger does not take a report yet; it is sent again", "robot", d.robot, "seq", refusal.Seq,
 		"code", refusal.Code, "detail", refusal.Detail, "do", hint(refusal.Code))
 	at.cursor = at.mark
 	at.hold(now)
@@ -305,13 +323,23 @@ func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
+// said tells a refusal in words.
+func (r Refusal) said(robot string) string {
+	text := "the digger refused report " + decimal(r.Seq) + " of " + robot + " (" + r.Code + ")"
+	if r.Detail != "" {
+		text += ": " + r.Detail
+	}
+	return text
+}
+
+// notTaken is a refusal that does not stop the agent.
+func notTaken(robot string, r Refusal) error {
+	return &Error{Code: CodeRefused, Detail: r.said(robot), Hint: "the report is kept and sent again. If this stays, " + hint(r.Code)}
+}
+
 // refused is the end of an agent whose report was refused for good.
 func refused(robot string, r Refusal) error {
-	detail := "the digger refused report " + decimal(r.Seq) + " of " + robot + " (" + r.Code + ")"
-	if r.Detail != "" {
-		detail += ": " + r.Detail
-	}
-	return &Error{Code: CodeRefused, Detail: detail, Hint: "the report and those after it are kept in the spool and nothing more is signed. " + hint(r.Code)}
+	return &Error{Code: CodeRefused, Detail: r.said(robot), Hint: "the report and those after it are kept in the spool and nothing more is signed. " + hint(r.Code)}
 }
 
 // hint says what to do about a refusal or a broken rule.

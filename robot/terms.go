@@ -93,6 +93,8 @@ type Status struct {
 	Meter     string `json:"meter_fault,omitempty"`
 	Delivery  string `json:"delivery_fault,omitempty"`
 	Job       string `json:"job_fault,omitempty"`
+	// Refused is why the digger does not take a report that is sent again.
+	Refused string `json:"refused,omitempty"`
 	// Failure is why the agent stopped, with its code; what to do is part of it.
 	Failure string `json:"failure,omitempty"`
 	Code    string `json:"failure_code,omitempty"`
@@ -106,7 +108,7 @@ func StatusOf(id string, s Stats) Status {
 		LastEnd: s.LastEnd, Sampled: s.Sampled, Ore: s.Ore, Reports: s.Reports, Readings: s.Readings, Pending: s.Pending,
 		ClippedMJ: s.ClippedMJ, Clipped: s.ClippedTokens, Dropped: s.DroppedReading, Voided: s.Voided, Misses: s.Misses,
 		Resets: s.MeterResets, Jumps: s.MeterJumps, Steps: s.ClockJumps,
-		Meter: text(s.Meter), Delivery: text(s.Delivery), Job: text(s.Job),
+		Meter: text(s.Meter), Delivery: text(s.Delivery), Job: text(s.Job), Refused: text(s.Refused),
 	}
 }
 

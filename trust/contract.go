@@ -108,9 +108,11 @@ func (s *Station) admitProposal(env seal.Envelope, p proof.Proposal) error {
 	return s.checkParties(p.Terms(), now)
 }
 
-// signedByOrg tests that an organisation's enrolled keys have signed.
+// signedByOrg tests that the keys of an organisation that count now have signed: those
+// by which the vault takes its orders. A rebinding that waits, or that a former key has
+// objected to, counts for neither.
 func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64) error {
-	versions := s.registry.PersonVersions(seal.RoleOrg, org)
+	versions := s.registry.PersonHistory(seal.RoleOrg, org)
 	if len(versions) == 0 {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is not enrolled", org)}
 	}
@@ -118,7 +120,9 @@ func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64) error {
 	if newest.Org.Status != seal.StatusActive {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is %s", org, newest.Org.Status)}
 	}
-	if err := seal.VerifyEnvelope(env, newest.Keys, seal.RequiredAlgorithms(seal.RoleOrg), now); err != nil {
+	// Trust's own registry, which knows an enrolment before the vault has heard of it.
+	keys := proof.KeysAt(versions, now, s.Vault.Objected)
+	if err := seal.VerifyEnvelope(env, keys, seal.RequiredAlgorithms(seal.RoleOrg), now); err != nil {
 		return &Error{Code: CodeBadSignature, Detail: "not signed by the keys of " + org, Err: err}
 	}
 	return nil

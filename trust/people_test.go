@@ -116,3 +116,76 @@ func TestAPersonStaysTheSameAndARebindingLeavesTimeToObject(t *testing.T) {
 	env, _ = o.version(first, rebind(effective, effective))
 	o.must(o.Submit(t.Context(), env))
 }
+
+// An objection that the vault has posted counts for Trust too: the keys that a thief has
+// had enrolled neither propose nor withdraw, the owner's go on.
+func TestAnObjectedRebindingLocksNobodyOutOfItsContracts(t *testing.T) {
+	for _, objected := range []bool{false, true} {
+		t.Run(fmt.Sprintf("objected %t", objected), func(t *testing.T) {
+			o := newOffice(t)
+			owner, thief := prooftest.Signer(t, "acme", seal.RoleOrg), prooftest.Signer(t, "acme-thief", seal.RoleOrg)
+			effective := uint64(genesis + 7*policy.Day)
+			rebinding := o.rebindOrg("acme", thief, effective)
+			if objected {
+				o.vault.object(rebinding)
+			}
+			// Until it takes effect the old keys count in any case.
+			x := terms("r1")
+			x.Deadline = effective + policy.Day
+			first := o.until(trust.Proposed, x)
+			if _, err := o.Instruct(t.Context(), o.instruction(first, proof.ActionWithdraw, thief, nil)); code(err) != trust.CodeBadSignature {
+				t.Errorf("withdrawn with the new keys before they count: %v", err)
+			}
+			o.clock.move(effective + 1)
+			counts, other := thief, owner
+			if objected {
+				counts, other = owner, thief
+			}
+			if _, err := o.Instruct(t.Context(), o.instruction(first, proof.ActionWithdraw, other, nil)); code(err) != trust.CodeBadSignature {
+				t.Errorf("withdrawn with keys that do not count: %v", err)
+			}
+			o.wants(first.Number, trust.Proposed, "")
+			if _, err := o.Propose(t.Context(), o.signedProposal(x, other)); code(err) != trust.CodeBadSignature {
+				t.Errorf("proposed with keys that do not count: %v", err)
+			}
+			_, err := o.Instruct(t.Context(), o.instruction(first, proof.ActionWithdraw, counts, nil))
+			o.must(err)
+			o.wants(first.Number, trust.Cancelled, "withdrawn")
+			_, err = o.Propose(t.Context(), o.signedProposal(x, counts))
+			o.must(err)
+		})
+	}
+}
+
+// rebindOrg enrols other keys of an organisation, which count from a time on, and
+// returns the digest of the enrolment.
+func (o *office) rebindOrg(id string, to *seal.Signer, effective uint64) merkle.Hash {
+	o.t.Helper()
+	var e seal.Enrolment
+	o.With(func(r *proof.Registry) {
+		history := r.PersonHistory(seal.RoleOrg, id)
+		newest := history[len(history)-1]
+		e = *newest.Enrolment
+		e.Previous, e.Version = newest.Digest, newest.Version+1
+	})
+	e.IssuedMS, e.Keys = uint64(o.clock.Now().UnixMilli()), slices.Clone(e.Keys)
+	for i := range e.Keys {
+		e.Keys[i].NotAfterMS = &effective
+	}
+	for _, k := range to.Keys {
+		e.Keys = append(e.Keys, seal.NewKey(id, seal.RoleOrg, k.Alg, k.Public, effective))
+	}
+	payload, err := e.Encode()
+	o.must(err)
+	env := o.reserve.Sign(prooftest.Registrar, proof.TypeEnrolment, payload)
+	o.must(o.Submit(o.t.Context(), env))
+	return env.Digest()
+}
+
+// signedProposal is a proposal signed by any keys.
+func (o *office) signedProposal(terms proof.Contract, by *seal.Signer) seal.Envelope {
+	o.t.Helper()
+	env, err := by.Sign(proof.TypeProposal, o.proposal(terms).Payload)
+	o.must(err)
+	return env
+}

@@ -40,6 +40,7 @@ import (
 
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
@@ -81,6 +82,9 @@ type Vault interface {
 	Accepted(ctx context.Context, contract string) error
 	// Money is what the books know of a contract since its award.
 	Money(contract string) (money ledger.Contract, found bool)
+	// Objected reports whether a former key has objected to a rebinding, by the digest
+	// of its enrolment.
+	Objected(enrolment merkle.Hash) bool
 }
 
 // Digger is what Trust needs to know of a contract's progress.
@@ -262,6 +266,9 @@ func (s *Station) admissible(env seal.Envelope, now uint64) error {
 		}
 		if err == nil && e.Robot == nil {
 			return s.admissiblePerson(e, now)
+		}
+		if err == nil {
+			return s.admissibleRobot(e, now)
 		}
 	case proof.TypeClosing:
 		c, err := proof.DecodeClosing(env.Payload)

@@ -58,6 +58,7 @@ type fakeVault struct {
 	accepted []string
 	closed   map[string]uint64 // ore accepted, by contract
 	asked    int
+	objected map[merkle.Hash]bool
 	refuse   error // before anything is done
 	lose     error // after it is done
 }
@@ -123,6 +124,19 @@ func (v *fakeVault) Money(contract string) (ledger.Contract, bool) {
 	defer v.mu.Unlock()
 	c, found := v.books[contract]
 	return c, found
+}
+
+func (v *fakeVault) Objected(enrolment merkle.Hash) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.objected[enrolment]
+}
+
+// object is the order of a former key's owner.
+func (v *fakeVault) object(enrolment merkle.Hash) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.objected = map[merkle.Hash]bool{enrolment: true}
 }
 
 // stage is what minting or an end makes of a contract.

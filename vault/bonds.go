@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"sync"
 
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
@@ -89,19 +91,70 @@ func (s *Station) claim(ctx context.Context, serial uint64, c ledger.Command, ve
 	return done, err
 }
 
-// BondOfKey finds the bond that is bound to a bearer's key, among the newest.
+// BondOfKey finds the bond that is bound to a bearer's key, the newest of them. Anybody
+// may ask: it costs the same however many bonds there are.
 func (s *Station) BondOfKey(hash merkle.Hash) (bond ledger.Bond, found bool) {
-	const newest = 100_000
 	s.With(func(b *ledger.Book, _ *proof.Registry) {
-		count := b.State().BondCount
-		for i := range min(count, newest) {
-			if bond, found = b.Bond(count - i); found && bond.KeyHash == hash {
-				return
-			}
+		if serial := s.bound.newest(b, hash); serial > 0 {
+			bond, found = b.Bond(serial)
 		}
-		bond, found = ledger.Bond{}, false
 	})
 	return bond, found
+}
+
+// bondIndex finds the bonds of a book by the key that they are bound to. It is made
+// when somebody first asks, and made anew for other books.
+type bondIndex struct {
+	mu    sync.Mutex
+	book  *ledger.Book
+	count uint64                 // of the bonds that it has
+	keys  map[uint64]merkle.Hash // by serial
+	bonds map[merkle.Hash][]uint64
+}
+
+// newest is the last bond of a key, 0 if there is none.
+func (x *bondIndex) newest(b *ledger.Book, hash merkle.Hash) uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.book != b {
+		x.book, x.count, x.keys, x.bonds = b, 0, map[uint64]merkle.Hash{}, map[merkle.Hash][]uint64{}
+	}
+	for count := b.State().BondCount; x.count < count; {
+		x.count++
+		if bond, found := b.Bond(x.count); found {
+			x.bind(bond)
+		}
+	}
+	serials := x.bonds[hash]
+	if len(serials) == 0 {
+		return 0
+	}
+	return serials[len(serials)-1]
+}
+
+// changed notes a bond of a book that may be bound to another key now.
+func (x *bondIndex) changed(b *ledger.Book, bond ledger.Bond) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.book == b && bond.Serial <= x.count {
+		x.bind(bond)
+	}
+}
+
+func (x *bondIndex) bind(bond ledger.Bond) {
+	if former, known := x.keys[bond.Serial]; known {
+		if former == bond.KeyHash {
+			return
+		}
+		if left := slices.DeleteFunc(x.bonds[former], func(serial uint64) bool { return serial == bond.Serial }); len(left) > 0 {
+			x.bonds[former] = left
+		} else {
+			delete(x.bonds, former)
+		}
+	}
+	x.keys[bond.Serial] = bond.KeyHash
+	at, _ := slices.BinarySearch(x.bonds[bond.KeyHash], bond.Serial)
+	x.bonds[bond.KeyHash] = slices.Insert(x.bonds[bond.KeyHash], at, bond.Serial)
 }
 
 // bondsBefore are the bonds that a command may change, and how many there are before it.
@@ -146,6 +199,7 @@ func (s *Station) bondsAfter(before bondsBefore) (changed []ledger.Bond) {
 	for _, serial := range before.serials {
 		if bond, found := s.book.Bond(serial); found {
 			changed = append(changed, bond)
+			s.bound.changed(s.book, bond)
 		}
 	}
 	return changed

@@ -182,6 +182,12 @@ func TestABondGoesFromKeyToKeyAndBack(t *testing.T) {
 		if done.Repeated || done.Bond.KeyHash != pair[1].KeyHash() {
 			t.Fatalf("%+v", done)
 		}
+		if bond, found := h.BondOfKey(pair[1].KeyHash()); !found || bond.Serial != 1 {
+			t.Error("it is not found by its new key")
+		}
+		if _, found := h.BondOfKey(pair[0].KeyHash()); found {
+			t.Error("it is found by its former key")
+		}
 		if again, err := h.Reissue(t.Context(), claim); err != nil || !again.Repeated {
 			t.Errorf("the very same claim: %+v, %v", again, err)
 		}

@@ -309,6 +309,7 @@ func TestARecallThatNobodyMayAskForIsRefused(t *testing.T) {
 		"of no certificate":        {h.recall(9, prooftest.Trust, nil), ledger.CodeUnknownAccount},
 		"of another certificate":   {h.recall(1, prooftest.Trust, func(r *proof.Recall) { r.Certificate = merkle.Hash{1} }), ledger.CodeMalformed},
 		"signed in time to come":   {h.recall(1, prooftest.Trust, func(r *proof.Recall) { r.Issued += policy.Hour }), ledger.CodeExpired},
+		"signed long ago":          {h.recall(1, prooftest.Trust, func(r *proof.Recall) { r.Issued -= 15*policy.Minute + 1 }), ledger.CodeExpired},
 		"that is none":             {h.reserve.Sign(prooftest.Trust, proof.TypeRecall, []byte{0x80}), ledger.CodeMalformed},
 		"of another type":          {h.reserve.Sign(prooftest.Trust, proof.TypeClosing, []byte{0x80}), ledger.CodeMalformed},
 	} {
@@ -319,4 +320,38 @@ func TestARecallThatNobodyMayAskForIsRefused(t *testing.T) {
 	if h.state().Head != before.Head {
 		t.Error("a refusal was posted")
 	}
+}
+
+func TestAKeyThatHasEndedRecallsNothingMore(t *testing.T) {
+	h := richHouse(t)
+	h.fund(terms(2, 3*rt, 0, "r2"))
+	h.mint(2)
+	h.mint(2)
+	taken := h.recall(2, prooftest.Trust, nil)
+	h.must(second(h.Recall(t.Context(), taken)))
+	dated := h.recall(3, prooftest.Trust, nil) // signed while the key counts, or so it says
+	ends := h.clock.ms() + 1
+	h.reserve.Now = ends
+	h.reserve.NextCharter(func(c *seal.Charter) {
+		for _, k := range h.reserve.Signers[prooftest.Trust].Keys {
+			h.must(c.EndKey(k.KeyID(), ends))
+		}
+	})
+	h.feedLast()
+	h.at(ends + 15*policy.Minute)
+	head := h.state().Head
+	if _, err := h.Recall(t.Context(), dated); ledger.CodeOf(err) != ledger.CodeExpired {
+		t.Errorf("dated back: %v", err)
+	}
+	if _, err := h.Recall(t.Context(), h.recall(3, prooftest.Trust, nil)); ledger.CodeOf(err) != ledger.CodeBadSignature {
+		t.Errorf("of now: %v", err)
+	}
+	// What was taken in time is answered as before.
+	if done, err := h.Recall(t.Context(), taken); err != nil || !done.Repeated {
+		t.Errorf("the same again: %+v, %v", done, err)
+	}
+	if h.state().Head != head {
+		t.Error("something was posted")
+	}
+	h.must(second(h.Recall(t.Context(), h.recall(3, prooftest.Mint, func(r *proof.Recall) { r.Issued -= 15 * policy.Minute }))))
 }

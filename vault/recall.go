@@ -8,6 +8,7 @@ import (
 
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 )
@@ -20,8 +21,13 @@ type Recalled struct {
 	Repeated bool
 }
 
-// maxAhead is how far ahead of the vault's clock a recall may be signed.
-const maxAhead = 120_000
+const (
+	// maxAhead is how far ahead of the vault's clock a recall may be signed, ms.
+	maxAhead = 120_000
+	// maxRecallAge is how old a recall may be when it comes, ms: a key that has ended
+	// could otherwise take back for ever, dated back to the time when it counted.
+	maxRecallAge = 15 * policy.Minute
+)
 
 // Recall takes a certificate back that the mint, or Trust by somebody's evidence, has
 // signed to be wrong. Its money leaves the StakeVault at once, or as soon as that
@@ -67,8 +73,8 @@ func (s *Station) checkRecall(ctx context.Context, env seal.Envelope) (proof.Rec
 	if err != nil {
 		return r, err
 	}
-	if now := uint64(s.Clock.Now().UnixMilli()); r.Issued > now+maxAhead {
-		return r, refusal(ledger.CodeExpired, "the recall is signed at %d, it is %d", r.Issued, now)
+	if err := s.recallInTime(ctx, r); err != nil {
+		return r, err
 	}
 	digest, found, err := s.minted(ctx, r.Serial)
 	switch {
@@ -80,6 +86,23 @@ func (s *Station) checkRecall(ctx context.Context, env seal.Envelope) (proof.Rec
 		return r, refusal(ledger.CodeMalformed, "certificate %d is %s, the recall names %s", r.Serial, digest, r.Certificate)
 	}
 	return r, nil
+}
+
+// recallInTime tests a recall's time by the vault's clock. One that comes again, when
+// the certificate is recalled already, changes nothing and may be of any age.
+func (s *Station) recallInTime(ctx context.Context, r proof.Recall) error {
+	now := uint64(s.Clock.Now().UnixMilli())
+	if r.Issued > now+maxAhead {
+		return refusal(ledger.CodeExpired, "the recall is signed at %d, it is %d", r.Issued, now)
+	}
+	if r.Issued+maxRecallAge >= now {
+		return nil
+	}
+	known, err := s.IsRecalled(ctx, r.Serial)
+	if err == nil && !known {
+		err = refusal(ledger.CodeExpired, "the recall was signed at %d, it is %d: sign it again", r.Issued, now)
+	}
+	return err
 }
 
 // OpenRecall reads a recall and verifies that a mint or trust key of the charter has

@@ -136,6 +136,7 @@ type Station struct {
 	objections map[merkle.Hash]bool // to rebindings, by the enrolment's digest
 	stated     statedAt             // the newest statement of solvency
 	fresh      []Posted             // applied and not yet committed
+	bound      bondIndex            // of book; it has a lock of its own
 	away       bool                 // the books could not be read again: these are empty
 }
 

@@ -21,6 +21,10 @@ func (backupCmd) Help() string {
 are copied as they are: encrypted when a passphrase is set. The copy lists the SHA-256
 of every file.
 
+A reserve goes on only from a copy that was taken after it had stopped: a head of the
+books is logged every hour, members' orders are in no log, and books that are older than
+the log are refused. Any other copy saves the keys, and evidence of that moment.
+
 Examples:
   robotorq backup /backup/reserve-monday --data /var/lib/robotorq
   robotorq backup --check /backup/reserve-monday`
@@ -61,6 +65,11 @@ func (restoreCmd) Help() string {
 	return `Puts a copy back into a new directory; every byte is checked. What the reserve did
 after the copy is in the log of its mirrors: start it with --mirror URL, and it signs
 nothing until they have confirmed that its log is not behind theirs.
+
+If the reserve went on after the copy, the start is refused: a head of the books is logged
+every hour, members' orders are in no log, so books that are older than the log cannot
+follow it. Such a copy is good for its keys and as evidence. Back up right after a stop
+to move a reserve, and keep its books on storage that loses nothing.
 
 Examples:
   robotorq restore /backup/reserve-monday --data /var/lib/robotorq`

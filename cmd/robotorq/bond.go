@@ -107,8 +107,7 @@ func (c *bondIssueCmd) Run(ctx context.Context, std streams, g *global) error {
 		return &exitError{exitUsage, err}
 	}
 	d, err := w.execute(ctx, std, c.Expires, operation)
-	var refused *client.Error
-	if errors.As(err, &refused) && refused.Status < 500 {
+	if wasRefused(err) {
 		return errors.Join(err, os.Remove(path)) // nothing is bound to it
 	}
 	if err != nil {
@@ -457,12 +456,11 @@ func (c *bondReissueCmd) Run(ctx context.Context, std streams, g *global) error 
 		return errors.Join(err, os.Remove(path))
 	}
 	done, err := b.send(ctx, claim, b.client.Reissue)
-	var refused *client.Error
-	if errors.As(err, &refused) && refused.Status < 500 {
+	if wasRefused(err) {
 		return errors.Join(err, os.Remove(path))
 	}
 	if err != nil {
-		return fmt.Errorf("%w; keep the secret in %s until you know", err, path)
+		return fmt.Errorf("whether bond %d was bound to the new secret is not known: %w; keep the secret in %s until `robotorq bond check %[1]d` shows its key", b.serial, err, path)
 	}
 	answer := issuedBond{Serial: b.serial, Face: done.Bond.Face, KeyHash: done.Bond.KeyHash, Posting: done.Posting, Secret: path}
 	if answer.File, err = fetchBond(ctx, b.client, b.serial, len(before.Versions)+1, c.Dir); err != nil {

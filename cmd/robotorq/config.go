@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,19 +275,43 @@ func settings(app *kong.Application, file *configFile, below string) (all []sett
 				s.Value = dataDir("")
 			}
 			if secret(f.Name) && s.Value != "" {
-				s.Value = "(set, not shown)"
+				s.Value = notShown
 			}
+			s.Value = withoutUser(s.Value)
 			all = append(all, s)
 		}
 	}
 	return all
 }
 
-// secret tells by its name whether a flag's value is one.
+const notShown = "(set, not shown)"
+
+// secret tells by its name whether a flag's value is one, or an address that may hold one
+// anywhere: a bus's token, a broker's password, a device's key.
 func secret(name string) bool {
-	return slices.ContainsFunc([]string{"passphrase", "password", "token", "secret", "macaroon", "rpc", "database"}, func(part string) bool {
+	return slices.Contains([]string{"nats", "meter", "moonraker-key"}, name) || slices.ContainsFunc([]string{"passphrase", "password", "token", "secret", "macaroon", "rpc", "database"}, func(part string) bool {
 		return strings.Contains(name, part)
 	})
+}
+
+// withoutUser leaves out who one is, and the password, in every address of a list; a list
+// with an address that cannot be read is not shown.
+func withoutUser(value string) string {
+	if !strings.Contains(value, "://") || !strings.Contains(value, "@") {
+		return value
+	}
+	parts := strings.Split(value, ",")
+	for i, part := range parts {
+		u, err := url.Parse(strings.TrimSpace(part))
+		switch {
+		case err != nil, u.User == nil && strings.Contains(part, "@"):
+			return notShown // the comma or the @ may belong to a password
+		case u.User != nil:
+			u.User = nil
+			parts[i] = u.String()
+		}
+	}
+	return strings.Join(parts, ",")
 }
 
 // editDistance is the Levenshtein distance of two short words.

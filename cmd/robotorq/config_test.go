@@ -72,7 +72,7 @@ func TestASettingThatIsNotKnownIsRefusedWithTheNearest(t *testing.T) {
 }
 
 func TestSecretsAreNotShown(t *testing.T) {
-	for _, name := range []string{"token", "nats-token", "passphrase", "rpc"} {
+	for _, name := range []string{"token", "nats-token", "passphrase", "rpc", "nats", "meter", "moonraker-key", "token-counter"} {
 		if !secret(name) {
 			t.Errorf("--%s would be shown", name)
 		}
@@ -80,5 +80,40 @@ func TestSecretsAreNotShown(t *testing.T) {
 	fails(t, exitUsage, "no command", "config", "nothing")
 	if o := ok(t, "config", "up"); !strings.Contains(o.out, "listen") || strings.Contains(o.out, "wallet") {
 		t.Errorf("%s", o.out)
+	}
+}
+
+func TestAPasswordInAnAddressIsNotShown(t *testing.T) {
+	const hidden = "Hu5h"
+	for name, env := range map[string]string{
+		"nats": "ROBOTORQ_NATS_URL", "meter": "ROBOTORQ_METER", "moonraker-key": "ROBOTORQ_MOONRAKER_KEY", "token-counter": "ROBOTORQ_TOKEN_COUNTER",
+		"moonraker": "ROBOTORQ_MOONRAKER", "reserve": "ROBOTORQ_RESERVE",
+	} {
+		t.Setenv(env, "tls://"+hidden+"@one.example:4222,tls://me:"+hidden+"@two.example")
+		if s := value(t, ok(t, "config", "robot", "run", "--json"), "robot run", name); s.From != "environment "+env || strings.Contains(s.Value, hidden) || s.Value == "" {
+			t.Errorf("%+v", s)
+		}
+	}
+	if o := ok(t, "config", "robot", "run"); strings.Contains(o.out+o.err, hidden) {
+		t.Errorf("%s", o.out)
+	}
+	for address, shown := range map[string]string{
+		"http://u:" + hidden + "@printer.local:7125/x?y=z":     "http://printer.local:7125/x?y=z",
+		"mqtt://u:" + hidden + "%zz@broker.local/a":            notShown,
+		"mqtt://u:pass," + hidden + "@broker.local/a":          notShown,
+		"tls://" + hidden + "@a.example, tls://b.example:4222": "tls://a.example, tls://b.example:4222",
+		"me@example.org":          "me@example.org",
+		"https://reserve.example": "https://reserve.example",
+		"127.0.0.1:8080":          "127.0.0.1:8080",
+	} {
+		if got := withoutUser(address); got != shown {
+			t.Errorf("%s is shown as %s, want %s", address, got, shown)
+		}
+	}
+}
+
+func TestNoExampleOfARobotHasAPasswordOnItsCommandLine(t *testing.T) {
+	if help := (robotRunCmd{}).Help(); strings.Contains(help, "@") || !strings.Contains(help, "ROBOTORQ_METER") {
+		t.Errorf("%s", help)
 	}
 }

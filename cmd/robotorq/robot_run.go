@@ -22,7 +22,6 @@ import (
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/robot"
-	"robotorq.org/reserve/robot/deadline"
 	"robotorq.org/reserve/robot/meter"
 	"robotorq.org/reserve/robot/moonraker"
 	"robotorq.org/reserve/robot/uplink"
@@ -35,9 +34,9 @@ type robotRunCmd struct {
 	Virtual   bool          `xor:"machine" help:"Work with a virtual printer in this process."`
 	Moonraker string        `xor:"machine" placeholder:"URL" help:"Work with the Klipper printer behind this Moonraker."`
 	AlwaysOn  bool          `name:"always-on" xor:"machine" help:"The machine works whenever the agent runs, as an inference server does; wants --token-counter."`
-	APIKey    string        `name:"moonraker-key" placeholder:"KEY" help:"Moonraker's API key, where it wants one."`
-	Meter     string        `placeholder:"URL" help:"Energy meter: shelly://HOST, tasmota://HOST, mqtt://HOST/TOPIC?path=PATH&unit=kWh or prometheus://HOST/metrics?metric=NAME&unit=Wh."`
-	TokenURL  string        `name:"token-counter" placeholder:"URL" help:"Token counter: prometheus://HOST/metrics?metric=NAME&unit=tokens or mqtt://HOST/TOPIC?unit=tokens (default: the bonded rate while active)."`
+	APIKey    string        `name:"moonraker-key" env:"ROBOTORQ_MOONRAKER_KEY" placeholder:"KEY" help:"Moonraker's API key, where it wants one."`
+	Meter     string        `env:"ROBOTORQ_METER" placeholder:"URL" help:"Energy meter: shelly://HOST, tasmota://HOST, mqtt://HOST/TOPIC?path=PATH&unit=kWh or prometheus://HOST/metrics?metric=NAME&unit=Wh."`
+	TokenURL  string        `name:"token-counter" env:"ROBOTORQ_TOKEN_COUNTER" placeholder:"URL" help:"Token counter: prometheus://HOST/metrics?metric=NAME&unit=tokens or mqtt://HOST/TOPIC?unit=tokens (default: the bonded rate while active)."`
 	Job       string        `type:"existingfile" placeholder:"FILE" help:"Upload this job file to the printer and start it as soon as it is idle."`
 	Repeat    bool          `help:"Start the job again whenever it is done."`
 	Reserve   string        `xor:"way" placeholder:"URL" help:"Send reports to this reserve over HTTPS, https://HOST:PORT (http on this machine alone)."`
@@ -57,12 +56,16 @@ func (robotRunCmd) Help() string {
 them: the agent may be stopped, started while the reserve is away, or be offline, at any
 time. The robot works for the newest open contract that names it.
 
+An address with a password or a token belongs in the environment (ROBOTORQ_METER,
+ROBOTORQ_TOKEN_COUNTER, ROBOTORQ_MOONRAKER_KEY, ROBOTORQ_NATS_URL) or in the configuration
+file: everybody on the machine can read the command line.
+
 Examples:
   robotorq robot run --id forge-7 --virtual
   robotorq robot run --id forge-7 --moonraker http://printer.local:7125 --meter shelly://plug.local --reserve https://reserve.example
-  robotorq robot run --id forge-7 --moonraker http://printer.local:7125 --meter mqtt://user:password@broker.local/tele/plug/SENSOR --job part.gcode
+  robotorq robot run --id forge-7 --moonraker http://printer.local:7125 --meter mqtt://broker.local/tele/plug/SENSOR --job part.gcode
   robotorq robot run --id llm-1 --always-on --meter tasmota://plug.local --token-counter "prometheus://127.0.0.1:8000/metrics?metric=vllm:generation_tokens_total&unit=tokens"
-  robotorq robot run --id forge-7 --virtual --nats tls://token@reserve.example:4222 --url https://reserve.example`
+  robotorq robot run --id forge-7 --virtual --nats tls://reserve.example:4222 --url https://reserve.example`
 }
 
 const (
@@ -257,13 +260,7 @@ func (w *robotAtWork) run(ctx context.Context) error {
 // staySmall gives back, once the agent is at work and now and then, what the
 // start needed.
 func (w *robotAtWork) staySmall(ctx context.Context) {
-	for pause := atWorkAfter; deadline.Pause(ctx, w.clock, pause); pause = atWorkAgain {
-		debug.FreeOSMemory()
-		if err := giveBackProgram(); err != nil {
-			w.log.Debug("the program's pages stay in memory", "err", err)
-			return
-		}
-	}
+	staySmall(ctx, w.clock, w.log, atWorkAfter, atWorkAgain)
 }
 
 func waiting(n uint64) string {

@@ -93,6 +93,8 @@ func (s robotStatus) advice() (next string, act bool) {
 	switch {
 	case s.Running && s.Meter != "":
 		return "look after the meter: nothing is counted without it", true
+	case s.Running && s.Refused != "":
+		return s.Refused, true
 	case s.Running && s.Delivery != "" && s.Waiting > 0:
 		return "nothing, if the reserve comes back: " + several(s.Waiting, "report") + " in the spool are sent then", false
 	case s.Running && s.Job != "":
@@ -137,7 +139,7 @@ func (s robotStatus) print(std streams) error {
 	line("clipped", "%s mJ above the rating, %s above the bond", counted(s.ClippedMJ), several(s.Clipped, "token"))
 	line("lost", "%s dropped, %s void, %s in which a meter did not answer", several(s.Dropped, "reading"), several(s.Voided, "report"), several(s.Misses, "sample"))
 	line("jumps", "%s of a counter, %s upwards, %s of the clock", several(s.Resets, "reset"), counted(s.Jumps), several(s.Steps, "step"))
-	line("refusal", "%s", printable(orNone(s.Failure)))
+	line("refusal", "%s", printable(orNone(okOr(s.Failure, s.Refused))))
 	line("next", "%s", printable(s.Next))
 	return w.Flush()
 }

@@ -158,8 +158,8 @@ func (s *statusWriter) run(ctx context.Context, clock node.Clock) {
 func same(a, b robot.Stats) bool {
 	a.Sampled, b.Sampled = 0, 0
 	errorsOf := func(s *robot.Stats) string {
-		text := fmt.Sprint(s.Meter, s.Delivery, s.Job)
-		s.Meter, s.Delivery, s.Job = nil, nil, nil
+		text := fmt.Sprint(s.Meter, s.Delivery, s.Job, s.Refused)
+		s.Meter, s.Delivery, s.Job, s.Refused = nil, nil, nil, nil
 		return text
 	}
 	return errorsOf(&a) == errorsOf(&b) && a == b

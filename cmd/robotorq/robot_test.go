@@ -219,6 +219,7 @@ func TestAStatusSaysWhatToDo(t *testing.T) {
 		"no contract":    {robot.Status{Machine: "idle"}, "waits for a contract", false},
 		"a mute meter":   {robot.Status{Contract: "x#1", Machine: "printing", Meter: "meter_silent"}, "look after the meter", true},
 		"a mute printer": {robot.Status{Contract: "x#1", Machine: "unknown"}, "look after the machine", true},
+		"a refusal":      {robot.Status{Contract: "x#1", Machine: "printing", Refused: "check that the agent's key file"}, "check that the agent's key file", true},
 		"a job":          {robot.Status{Contract: "x#1", Machine: "idle", Job: "busy"}, "does not take the job", true},
 	} {
 		c.status.Robot, c.status.Started, c.status.PID = "arm-1", 1, 1

@@ -86,6 +86,8 @@ type simRunCmd struct {
 	Engine  string   `enum:"step,tick" default:"step" help:"step: closed form inside a step; tick: every tick. Both end in the same state."`
 	Workers int      `placeholder:"N" help:"Goroutines of this one run (default: one for each core)."`
 	Trace   bool     `help:"Print every tick: state, accounts, log lines."`
+	Reserve bool     `help:"Drive the reserve's own ledger, vault and proof code on a virtual clock; scenarios of its own."`
+	Check   bool     `help:"With --reserve: compare with books that touch every account at every hour. Slow."`
 }
 
 // Help is the long help with examples.
@@ -103,10 +105,17 @@ Examples:
   robotorq sim run nation --out nation
   robotorq sim run --from half.checkpoint --set capacity=500 --out what-if
   robotorq sim run --scenario seed-loop --set min_token_torq=100 --set tick_rate=15 --trace
-  robotorq sim run --scenario seed-loop --set start=production --trace --json`
+  robotorq sim run --scenario seed-loop --set start=production --trace --json
+  robotorq sim run --reserve reserve-village --set members=30 --out village`
 }
 
 func (c *simRunCmd) Run(ctx context.Context, std streams, g *global) error {
+	if c.Reserve {
+		return c.runReserve(ctx, std, g)
+	}
+	if c.Check {
+		return &exitError{exitUsage, fmt.Errorf("--check is of --reserve; the seed's economy is checked by robotorq sim validate")}
+	}
 	s, w, err := c.world(std)
 	if err != nil {
 		return err

@@ -19,12 +19,19 @@ import (
 	"robotorq.org/reserve/sim/validate"
 )
 
-type simPresetsCmd struct{}
+type simPresetsCmd struct {
+	Reserve bool `help:"Those of sim run --reserve."`
+}
 
 // Help is the long help with an example.
-func (simPresetsCmd) Help() string { return "Examples:\n  robotorq sim presets" }
+func (simPresetsCmd) Help() string {
+	return "Examples:\n  robotorq sim presets\n  robotorq sim presets --reserve"
+}
 
-func (simPresetsCmd) Run(std streams, g *global) error {
+func (c simPresetsCmd) Run(std streams, g *global) error {
+	if c.Reserve {
+		return presetsReserve(std, g)
+	}
 	type parameter struct {
 		Name    string   `json:"name"`
 		Unit    string   `json:"unit"`

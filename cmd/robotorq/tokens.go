@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/node"
 )
@@ -26,14 +30,16 @@ type tokensNewCmd struct {
 
 // Help is the long help with an example.
 func (tokensNewCmd) Help() string {
-	return `Works beside the running node. Only the token's SHA-256 is kept: write it down now.
+	return `Works beside the running node, and on a stopped one. Only the token's SHA-256 is kept: write it down now.
 
 Example:
   robotorq tokens new ops --role admin --ttl 24h --data /var/lib/robotorq`
 }
 
-// withTokens opens the tokens of a data directory.
-func withTokens(ctx context.Context, dir string, do func(*explorer.TokenBook) error) error {
+// withTokens opens the tokens of a data directory. change says that they are written:
+// those of a stopped reserve are part of what verify compares with its last stop, so
+// that the directory is held meanwhile and the tokens' file is summed anew.
+func withTokens(ctx context.Context, dir string, change bool, do func(*explorer.TokenBook) error) error {
 	r, err := openReserve(dataDir(dir), "")
 	if err == nil && r.origin == "" {
 		err = fmt.Errorf("%s is a mirror: tokens belong to the reserve's own data directory", r.dir)
@@ -41,16 +47,45 @@ func withTokens(ctx context.Context, dir string, do func(*explorer.TokenBook) er
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	book, done, err := explorer.OpenTokens(ctx, r.dir, node.Clock{})
+	open := func() error {
+		book, done, err := explorer.OpenTokens(ctx, r.dir, node.Clock{})
+		if err != nil {
+			return err
+		}
+		err = do(book)
+		return errors.Join(err, done())
+	}
+	if !change {
+		return open()
+	}
+	release, err := hold(r.dir)
 	if err != nil {
 		return err
 	}
-	err = do(book)
-	return errors.Join(err, done())
+	if release == nil { // the running reserve sums its files when it stops
+		return open()
+	}
+	return errors.Join(archive.ChangeAtRest(r.dir, explorer.File, open), release())
+}
+
+// hold takes the lock of a data directory; release is nil when a reserve has it.
+func hold(dir string) (release func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, f.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
 }
 
 func (c *tokensNewCmd) Run(ctx context.Context, std streams, g *global) error {
-	return withTokens(ctx, c.Data, func(b *explorer.TokenBook) error {
+	return withTokens(ctx, c.Data, true, func(b *explorer.TokenBook) error {
 		expires := time.Now().Add(c.TTL)
 		token, err := b.IssueToken(ctx, c.Name, api.Role(c.Role), uint64(expires.UnixMilli()))
 		if err != nil {
@@ -86,7 +121,7 @@ type tokenLine struct {
 }
 
 func (c *tokensListCmd) Run(ctx context.Context, std streams, g *global) error {
-	return withTokens(ctx, c.Data, func(b *explorer.TokenBook) error {
+	return withTokens(ctx, c.Data, false, func(b *explorer.TokenBook) error {
 		tokens, err := b.Tokens(ctx)
 		if err != nil {
 			return err
@@ -129,7 +164,7 @@ Example:
 }
 
 func (c *tokensRevokeCmd) Run(ctx context.Context, std streams, g *global) error {
-	return withTokens(ctx, c.Data, func(b *explorer.TokenBook) error {
+	return withTokens(ctx, c.Data, true, func(b *explorer.TokenBook) error {
 		n, err := b.RevokeToken(ctx, c.Name)
 		if err != nil {
 			return err

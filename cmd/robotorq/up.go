@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"robotorq.org/reserve/node"
@@ -54,7 +55,13 @@ func (c *upCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	return node.Run(ctx, cfg)
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { staySmall(ctx, node.Clock{}, cfg.Log, 4*time.Second, 30*time.Second, time.Hour) })
+	err = node.Run(ctx, cfg)
+	stop()
+	beside.Wait()
+	return err
 }
 
 func (c *upCmd) config(std streams, g *global) (node.Config, error) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +130,9 @@ func openWallet(std streams, f walletFlags) (*purse, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s holds no %s key of %s", path, seal.Ed25519, account.Name)
 	}
-	c, err := client.New(f.URL, nil, node.Clock{}, client.WithKey(client.Key{ID: key.KeyID(), Sign: key.Sign}))
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = time.Minute
+	c, err := client.New(f.URL, &http.Client{Transport: once{transport}}, node.Clock{}, client.WithKey(client.Key{ID: key.KeyID(), Sign: key.Sign}))
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -266,16 +269,15 @@ func (w *purse) deliver(ctx context.Context, std streams, env seal.Envelope, o l
 		return api.Receipt{}, err
 	}
 	receipt, err := insist(ctx, func() (api.Receipt, error) { return w.client.Order(ctx, body, id) })
-	var answered *client.Error
 	switch {
 	case err == nil:
 		if err := w.checkReceipt(receipt, o); err != nil {
 			return receipt, err
 		}
 		return receipt, w.keepReceipt(keptReceipt{Account: o.From, Order: env, Receipt: receipt.Envelope})
-	case client.Is(err, api.CodeBadSignature):
+	case wasRefused(err) && client.Is(err, api.CodeBadSignature):
 		return receipt, w.explain(err)
-	case errors.As(err, &answered) && answered.Status < 500:
+	case wasRefused(err):
 		return receipt, err
 	}
 	path := filepath.Join(filepath.Dir(w.path), "order-"+id+".json")
@@ -285,7 +287,44 @@ func (w *purse) deliver(ctx context.Context, std streams, env seal.Envelope, o l
 	return receipt, fmt.Errorf("whether the order was done is not known: %w. Send it again with `robotorq wallet send --again %s`; it is done once", err, path)
 }
 
-// insist asks a node again while it does not answer.
+// doubtError is what a node said after an attempt that was not answered: that attempt may
+// have been done, whatever is said of a later one.
+type doubtError struct{ err error }
+
+// Error implements error.
+func (e *doubtError) Error() string {
+	return e.err.Error() + " (an earlier attempt was not answered: what it did is not known)"
+}
+
+// Unwrap returns what the node said.
+func (e *doubtError) Unwrap() error { return e.err }
+
+// answeredBy reports whether err is a node's own no: a problem document with a code. A
+// status without one may be a proxy's, which does not know what the node did.
+func answeredBy(err error) bool {
+	var p *client.Error
+	return errors.As(err, &p) && p.Status >= 400 && p.Status < 500 && p.Code != api.CodeInternal
+}
+
+// wasRefused reports whether nothing can have been done: a node said no to the first
+// attempt. Only then may an order be forgotten, or a secret that it names.
+func wasRefused(err error) bool {
+	var doubt *doubtError
+	return answeredBy(err) && !errors.As(err, &doubt)
+}
+
+// once sends a request once. The standard transport sends one with an Idempotency-Key
+// again by itself when a connection breaks off, and that answer would pass for the first.
+type once struct{ http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (o once) RoundTrip(q *http.Request) (*http.Response, error) {
+	single := *q
+	single.GetBody = nil // without it nothing can be sent again
+	return o.RoundTripper.RoundTrip(&single)
+}
+
+// insist asks a node again while it does not answer. A no after that is a [doubtError].
 func insist[T any](ctx context.Context, call func() (T, error)) (answer T, err error) {
 	for attempt := range 3 {
 		if attempt > 0 {
@@ -294,8 +333,12 @@ func insist[T any](ctx context.Context, call func() (T, error)) (answer T, err e
 			case <-ctx.Done():
 			}
 		}
-		var answered *client.Error
-		if answer, err = call(); err == nil || errors.As(err, &answered) && answered.Status < 500 {
+		switch answer, err = call(); {
+		case err == nil:
+			return answer, nil
+		case answeredBy(err) && attempt > 0:
+			return answer, &doubtError{err}
+		case answeredBy(err):
 			return answer, err
 		}
 	}

@@ -121,6 +121,10 @@ func (c *walletSendCmd) again(ctx context.Context, std streams, g *global) error
 		return err
 	}
 	r, err := w.deliver(ctx, std, env, o)
+	if wasRefused(err) {
+		// It was sent before without an answer: this no is not about that time.
+		return fmt.Errorf("%w; whether it was done when it was sent before, `robotorq wallet statement` shows; it is kept in %s", err, c.Again)
+	}
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,6 +32,7 @@ type counter struct {
 	signer   string               // of receipts
 	deaf     bool                 // breaks every order's connection off
 	refuse   api.Code
+	answer   http.HandlerFunc // instead of a receipt, if not nil
 }
 
 func openCounter(t *testing.T, r *prooftest.Reserve) *counter {
@@ -44,7 +46,11 @@ func openCounter(t *testing.T, r *prooftest.Reserve) *counter {
 			must(t, err)
 			raw = append(raw, text)
 		}
-		must(t, json.NewEncoder(w).Encode(api.Charter{Origin: prooftest.Origin, Envelopes: raw}))
+		text, err := json.Marshal(api.Charter{Origin: prooftest.Origin, Envelopes: raw})
+		must(t, err)
+		w.Header().Set("Content-Length", strconv.Itoa(len(text))) // so that the order comes on the same connection
+		_, err = w.Write(text)
+		must(t, err)
 	})
 	mux.HandleFunc("POST /api/v1/orders", c.order)
 	mux.HandleFunc("POST /api/v1/enrolments", c.enrol)
@@ -74,6 +80,10 @@ func (c *counter) order(w http.ResponseWriter, q *http.Request) {
 	must(c.t, err)
 	must(c.t, json.Unmarshal(data, &env))
 	c.orders = append(c.orders, env)
+	if c.answer != nil {
+		c.answer(w, q)
+		return
+	}
 	if c.deaf {
 		panic(http.ErrAbortHandler)
 	}

@@ -22,6 +22,8 @@ import (
 type webhooks struct {
 	secret []byte
 	http   *http.Client
+	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // hookPatience bounds one call.
@@ -33,22 +35,22 @@ func NewHooks(secret string) Hooks {
 	if secret == "" {
 		return nil
 	}
-	h := &webhooks{secret: []byte(secret)}
+	h := &webhooks{secret: []byte(secret), lookup: net.DefaultResolver.LookupNetIP, dial: new(net.Dialer).DialContext}
 	h.http = &http.Client{
 		Timeout:       hookPatience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{DialContext: dialPublic, Proxy: nil, DisableKeepAlives: true, TLSHandshakeTimeout: hookPatience, MaxResponseHeaderBytes: 64 << 10},
+		Transport:     &http.Transport{DialContext: h.dialPublic, Proxy: nil, DisableKeepAlives: true, TLSHandshakeTimeout: hookPatience, MaxResponseHeaderBytes: 64 << 10},
 	}
 	return h
 }
 
 // dialPublic resolves a name itself and connects to what it found.
-func dialPublic(ctx context.Context, network, addr string) (net.Conn, error) {
+func (h *webhooks) dialPublic(ctx context.Context, network, addr string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	found, err := h.lookup(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func dialPublic(ctx context.Context, network, addr string) (net.Conn, error) {
 			return nil, fmt.Errorf("%s has the address %s, which is not public", host, ip)
 		}
 	}
-	return new(net.Dialer).DialContext(ctx, network, netip.AddrPortFrom(found[0].Unmap(), portOf(port)).String())
+	return h.dial(ctx, network, netip.AddrPortFrom(found[0].Unmap(), portOf(port)).String())
 }
 
 func portOf(text string) uint16 {

@@ -7,8 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,7 +82,7 @@ func TestAClientIsToldOfEachStepOnceAndAgainUntilItHears(t *testing.T) {
 	}
 }
 
-func TestAWebhookNeverGoesToThisMachineNorFollowsARedirect(t *testing.T) {
+func TestAWebhookNeverGoesToThisMachine(t *testing.T) {
 	called := false
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
 	defer server.Close()
@@ -100,5 +103,75 @@ func TestAWebhookIsSignedWithTheSecretThatBothKnow(t *testing.T) {
 	want := "v1," + hex.EncodeToString(mac.Sum(nil))
 	if got := coordinator.HookSignature([]byte("secret"), "id", []byte("{}")); got != want {
 		t.Fatalf("%s, want %s", got, want)
+	}
+}
+
+// internet is a world of one server, reached as example.com at an address of the public
+// internet; what else is asked for and dialled is noted.
+type internet struct {
+	server  *httptest.Server
+	names   map[string][]netip.Addr
+	lookups []string
+	dialled []string
+}
+
+func newInternet(t *testing.T, answer http.HandlerFunc) (*internet, coordinator.Hooks) {
+	t.Helper()
+	n := &internet{server: httptest.NewTLSServer(answer), names: map[string][]netip.Addr{}}
+	t.Cleanup(n.server.Close)
+	roots := n.server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	lookup := func(host string) ([]netip.Addr, error) {
+		n.lookups = append(n.lookups, host)
+		return n.names[host], nil
+	}
+	dial := func(addr string) (net.Conn, error) {
+		n.dialled = append(n.dialled, addr)
+		return net.Dial("tcp", n.server.Listener.Addr().String())
+	}
+	return n, coordinator.HooksOn("secret", roots, lookup, dial)
+}
+
+func TestAWebhookDoesNotFollowARedirect(t *testing.T) {
+	var asked []string
+	n, hooks := newInternet(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		if r.URL.Path == "/moved" {
+			http.Redirect(w, r, "https://example.com/inside", http.StatusTemporaryRedirect)
+		}
+	})
+	n.names["example.com"] = []netip.Addr{netip.MustParseAddr("8.8.8.8")}
+	if err := hooks.Deliver(t.Context(), "id", "https://example.com/hook", []byte("{}")); err != nil {
+		t.Fatalf("an honest webhook: %v", err)
+	}
+	if err := hooks.Deliver(t.Context(), "id", "https://example.com/moved", []byte("{}")); err == nil {
+		t.Error("a redirect counts as heard")
+	}
+	if want := []string{"/hook", "/moved"}; !slices.Equal(asked, want) {
+		t.Errorf("the client was asked for %v, want %v", asked, want)
+	}
+}
+
+func TestAWebhookGoesToTheAddressThatWasLookedAt(t *testing.T) {
+	public, private := netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("10.0.0.1")
+	n, hooks := newInternet(t, func(http.ResponseWriter, *http.Request) {})
+	for name, c := range map[string]struct {
+		found   []netip.Addr
+		dialled []string
+	}{
+		"public":               {[]netip.Addr{public}, []string{"8.8.8.8:443"}},
+		"private":              {[]netip.Addr{private}, nil},
+		"public, then private": {[]netip.Addr{public, private}, nil},
+		"public in IPv6":       {[]netip.Addr{netip.MustParseAddr("::ffff:8.8.8.8")}, []string{"8.8.8.8:443"}},
+		"private in IPv6":      {[]netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1")}, nil},
+		"no address":           {nil, nil},
+	} {
+		n.names["example.com"], n.lookups, n.dialled = c.found, nil, nil
+		err := hooks.Deliver(t.Context(), "id", "https://example.com/hook", []byte("{}"))
+		if (err == nil) != (c.dialled != nil) || !slices.Equal(n.dialled, c.dialled) {
+			t.Errorf("%s: dialled %v, %v", name, n.dialled, err)
+		}
+		if len(n.lookups) != 1 {
+			t.Errorf("%s: the name was looked up %d times", name, len(n.lookups))
+		}
 	}
 }

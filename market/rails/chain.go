@@ -52,8 +52,8 @@ type Block struct {
 
 // Outpoint is an output of a transaction.
 type Outpoint struct {
-	Txid string
-	Vout uint32
+	Txid string `json:"txid"`
+	Vout uint32 `json:"vout"`
 }
 
 // Output is a payment.

@@ -32,6 +32,8 @@ func (s *Routes) Describe(o *huma.OpenAPI) {
 	for _, route := range table {
 		o.AddOperation(operation(registry, route))
 	}
+	sweep := registry.Map()["MarketSweepAnswer"].Properties // null when nobody was paid, which a reference cannot say
+	sweep["sweep"] = &huma.Schema{AnyOf: []*huma.Schema{sweep["sweep"], {Type: "null"}}}
 	maps.Copy(o.Components.Schemas.Map(), registry.Map())
 }
 
@@ -67,7 +69,7 @@ func operation(registry huma.Registry, route route) *huma.Operation {
 	if route.method == http.MethodPost {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header", Description: "On create, settle, resolve, sweep and withdraw: the same key answers the same, once",
 			Schema: &huma.Schema{Type: huma.TypeString}})
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf(registry, route.in)}}}
+		op.RequestBody = &huma.RequestBody{Required: route.path != "/robot/sweep", Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf(registry, route.in)}}}
 	}
 	return op
 }

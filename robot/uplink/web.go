@@ -23,6 +23,7 @@ const (
 	sendWithin   = 15 * time.Second
 	listenFor    = 25 * time.Second // one question for the mark
 	listenWithin = listenFor + 15*time.Second
+	betweenAsks  = 250 * time.Millisecond // from one question for the mark to the next, at least
 )
 
 // Clock is the time of the way over HTTPS.
@@ -93,6 +94,7 @@ func (w *Web) Listen(ctx context.Context, id string, hear func(robot.Answer)) er
 	defer w.hear.Store(nil)
 	pause, cursor := firstPause, ""
 	for {
+		asked := w.clock.Now()
 		answer, err := w.ask(ctx, id, cursor)
 		if ctx.Err() != nil {
 			return nil
@@ -100,6 +102,9 @@ func (w *Web) Listen(ctx context.Context, id string, hear func(robot.Answer)) er
 		if err == nil {
 			w.tell(answer)
 			pause, cursor = firstPause, answer.Cursor
+			if early := betweenAsks - w.clock.Now().Sub(asked); early > 0 && !deadline.Pause(ctx, w.clock, early) {
+				return nil
+			}
 			continue
 		}
 		w.log.Info("the reserve does not answer; reports wait in the spool", "robot", id, "error", err)

@@ -130,6 +130,41 @@ func TestAReserveThatIsAwayIsAskedAgainWithAGrowingPause(t *testing.T) {
 	})
 }
 
+func TestAReserveThatAnswersAtOnceIsNotAskedWithoutAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := robottest.NewNetwork()
+		web := n.Client()
+		defer web.CloseIdleConnections()
+		w, err := uplink.NewWeb("http://127.0.0.1:8080", web, robottest.Clock{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		d := &desk{}
+		d.answer = func(w http.ResponseWriter, _ *http.Request) {
+			d.mu.Lock()
+			if len(d.asked) == 1000 {
+				stop() // it would go on for ever in no time
+			}
+			d.mu.Unlock()
+			document(w, http.StatusOK, "application/json", mark(7))
+		}
+		defer serve(t, n, d)()
+		done := make(chan error, 1)
+		go func() { done <- w.Listen(ctx, "robot-1", func(robot.Answer) {}) }()
+		time.Sleep(10 * time.Second)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if len(d.asked) < 30 || len(d.asked) > 41 {
+			t.Errorf("it was asked %d times in ten seconds", len(d.asked))
+		}
+	})
+}
+
 func TestWhatTheReserveSaysToAReportReachesTheAgent(t *testing.T) {
 	refusal := api.ReportRefusal{Seq: 8, Digest: merkle.Hash{8}.String(), Code: "bad_link", Detail: "(fork) not the next"}
 	for name, c := range map[string]struct {

@@ -28,7 +28,7 @@ import (
 	"robotorq.org/reserve/sim/recording"
 )
 
-//go:embed report.html
+//go:embed report.html reserve.html
 var pages embed.FS
 
 // Directory of the plots inside a run's directory.
@@ -51,34 +51,9 @@ func Write(dir string, r recording.Result, w *model.World) error {
 	if err := os.MkdirAll(filepath.Join(dir, Directory), 0o755); err != nil {
 		return err
 	}
-	type shown struct {
-		Name, Title, Note string
-		SVG               template.HTML
-	}
-	var list []shown
-	for _, p := range pictures(r, w) {
-		svg := vgsvg.NewWith(vgsvg.UseWH(width, height), vgsvg.EmbedFonts(false))
-		if err := p.draw(draw.New(svg)); err != nil {
-			return fmt.Errorf("plot %s: %w", p.name, err)
-		}
-		image := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))
-		if err := p.draw(draw.New(image)); err != nil {
-			return fmt.Errorf("plot %s: %w", p.name, err)
-		}
-		var b bytes.Buffer
-		if _, err := svg.WriteTo(&b); err != nil {
-			return err
-		}
-		err := errors.Join(
-			recording.WriteFile(filepath.Join(dir, Directory, p.name+".svg"), func(to io.Writer) error { _, err := to.Write(b.Bytes()); return err }),
-			recording.WriteFile(filepath.Join(dir, Directory, p.name+".png"), func(to io.Writer) error {
-				_, err := vgimg.PngCanvas{Canvas: image}.WriteTo(to)
-				return err
-			}))
-		if err != nil {
-			return err
-		}
-		list = append(list, shown{p.name, p.title, p.note, inline(b.String())})
+	list, err := drawAll(dir, pictures(r, w))
+	if err != nil {
+		return err
 	}
 	page, err := template.ParseFS(pages, "report.html")
 	if err != nil {
@@ -108,6 +83,41 @@ func Write(dir string, r recording.Result, w *model.World) error {
 			"Contracts": fmt.Sprintf("%.0f", d.Figures["contracts"]), "Gini": fmt.Sprintf("%.4f", d.Figures["gini"]),
 		})
 	})
+}
+
+// shown is a plot as the report holds it.
+type shown struct {
+	Name, Title, Note string
+	SVG               template.HTML
+}
+
+// drawAll writes the plots of a run.
+func drawAll(dir string, all []picture) (list []shown, err error) {
+	for _, p := range all {
+		svg := vgsvg.NewWith(vgsvg.UseWH(width, height), vgsvg.EmbedFonts(false))
+		if err := p.draw(draw.New(svg)); err != nil {
+			return nil, fmt.Errorf("plot %s: %w", p.name, err)
+		}
+		image := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))
+		if err := p.draw(draw.New(image)); err != nil {
+			return nil, fmt.Errorf("plot %s: %w", p.name, err)
+		}
+		var b bytes.Buffer
+		if _, err := svg.WriteTo(&b); err != nil {
+			return nil, err
+		}
+		err := errors.Join(
+			recording.WriteFile(filepath.Join(dir, Directory, p.name+".svg"), func(to io.Writer) error { _, err := to.Write(b.Bytes()); return err }),
+			recording.WriteFile(filepath.Join(dir, Directory, p.name+".png"), func(to io.Writer) error {
+				_, err := vgimg.PngCanvas{Canvas: image}.WriteTo(to)
+				return err
+			}))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shown{p.name, p.title, p.note, inline(b.String())})
+	}
+	return list, nil
 }
 
 // inline strips what only a file of its own needs.

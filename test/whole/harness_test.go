@@ -128,6 +128,7 @@ func MustStart(t *testing.T, args ...string) *Process {
 	}
 	if p.URL == "" {
 		<-p.done
+		p.done = nil // nothing is left to kill
 		t.Fatalf("up ended: %s", p.errs)
 	}
 	return p
