@@ -256,6 +256,7 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 		return err
 	}
 	d.agents[id] = agent
+	d.robots.Store(id, true)
 	d.running.Go(func() {
 		if err := agent.Run(ctx); err != nil {
 			d.log.Error("agent stopped", "robot", id, "err", err)

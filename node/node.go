@@ -108,6 +108,7 @@ type Node struct {
 	awake   bool           // open has succeeded
 	closers []func() error // in the order of opening
 	stopped sync.Map       // producers that a consumer refused, with the error
+	robots  sync.Map       // ids of robots whose agents run in this process
 	work    sync.WaitGroup
 	cancel  context.CancelCauseFunc
 	reached chan struct{} // closed when the goal is reached

@@ -45,10 +45,13 @@ func (n *Node) stayAwake(context.Context) error {
 }
 
 // rests tells whether a file is this process's alone, so that it is at rest when the
-// process ends. Robots have agents of their own, but for those of a demo.
+// process ends. Robots have agents of their own, but for those that a demo runs.
 func (n *Node) rests(file string) bool {
-	if !n.cfg.Demo && strings.HasPrefix(path.Clean(file), robotsDir+"/") {
-		return false
+	if robot, found := strings.CutPrefix(path.Clean(file), robotsDir+"/"); found {
+		id, _, _ := strings.Cut(robot, "/")
+		if _, own := n.robots.Load(id); !own {
+			return false
+		}
 	}
 	return archive.Rests(file)
 }

@@ -21,7 +21,7 @@ func processor(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Ten years of 10,000 members and a thousand contracts, by the reserve's own code.
+// Ten years of 2,000 members and a thousand contracts, by the reserve's own code.
 func TestTenYearsOfAThousandContractsTakeLessThanFiveMinutes(t *testing.T) {
 	s, err := reserve.Preset("reserve-decade")
 	if err != nil {

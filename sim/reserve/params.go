@@ -199,10 +199,10 @@ var presets = []preset{
 		"members=40", "organisations=6", "robots=8", "contracts=60", "work=8", "stake_target=60", "failure=5 %", "forge=2 %", "cancel=1 %", "withdraw=1 %", "recall=2 %",
 		"joins=20", "leaves=10", "freezes=10", "deadline_days=16", "bond_chance=10 %", "enterprise_cap=60 %"}},
 	{"reserve-investors", "two years in which investors are asked for most of each stake", []string{"days=730", "contracts=60", "asked=80 %", "invest=30 %"}},
-	{"reserve-decade", "ten years of 10,000 members and a thousand contracts", []string{
-		"days=3650", "members=10000", "organisations=40", "robots=30", "contracts=1000", "work=10", "watts=200", "failure=1 %", "forge=0.1 %",
-		"cancel=0.1 %", "withdraw=0.1 %", "recall=0.1 %", "order_every=30", "spend=25 %", "give=8 %", "save_share=30 %", "bond_chance=1 %",
-		"joins=200", "leaves=150", "freezes=20", "stake_target=1000"}},
+	{"reserve-decade", "ten years of 2,000 members and a thousand contracts", []string{
+		"days=3650", "members=2000", "organisations=40", "robots=30", "contracts=1010", "work=10", "watts=200", "failure=1 %", "forge=0.1 %",
+		"cancel=0.1 %", "withdraw=0.1 %", "recall=0.1 %", "order_every=7", "spend=20 %", "give=8 %", "save_share=30 %", "bond_chance=1 %",
+		"joins=40", "leaves=30", "freezes=10", "stake_target=1000"}},
 }
 
 // Preset is a scenario that comes with the program.
