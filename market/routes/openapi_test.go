@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/market"
 	"robotorq.org/reserve/market/client"
 	"robotorq.org/reserve/market/coordinator"
@@ -360,5 +361,66 @@ func TestTheVerdictOnOreProofsIsShownToTheClient(t *testing.T) {
 	}
 	if _, _, text := r.send("GET", "/robot/tasks/"+task.TaskID, portalToken, ""); !strings.Contains(text, `"oreVerdict":{"checked":2,"valid":1,"faults":["oreProofs/1: no"]}`) {
 		t.Errorf("the client sees %s", text)
+	}
+}
+
+func TestAListIsReadPageByPageWithoutGapsOrRepeats(t *testing.T) {
+	r := newRig(t, place(t))
+	want := map[string]bool{}
+	for range 5 { // all in the same millisecond
+		want[r.funded(job(1_000)).TaskID] = true
+	}
+	cursor, pages := "", 0
+	for {
+		status, _, text := r.send("GET", "/robot/tasks?clientAccountId=alice&status=funded&limit=2&cursor="+cursor, portalToken, "")
+		var page wire.TasksAnswer
+		if err := json.Unmarshal([]byte(text), &page); err != nil || status != 200 || len(page.Tasks) > 2 {
+			t.Fatalf("%d %s", status, text)
+		}
+		for _, task := range page.Tasks {
+			if !want[task.TaskID] {
+				t.Errorf("%s is listed twice", task.TaskID)
+			}
+			delete(want, task.TaskID)
+		}
+		pages++
+		if cursor = page.Next; cursor == "" || pages > 5 {
+			break
+		}
+	}
+	if len(want) != 0 || pages != 3 {
+		t.Errorf("%d pages, %d tasks are missing", pages, len(want))
+	}
+}
+
+// book is a token store that was handed one token for each role.
+type book map[string]api.Role
+
+func (b book) Check(_ context.Context, token string) (api.Principal, error) {
+	if role, ok := b[token]; ok {
+		return api.Principal{Name: "x", Role: role}, nil
+	}
+	return api.Principal{}, api.Errorf(api.CodeTokenInvalid, "This token is not valid here.")
+}
+
+func TestTokensOfTheStoreOpenWhatThoseOfTheEnvironmentDo(t *testing.T) {
+	r := newRig(t, place(t))
+	store := book{"k1": api.RoleMesh, "k2": api.RolePortal, "k3": api.RoleAdmin, "k4": api.RoleRegistrar}
+	s, err := routes.New(routes.Options{Desk: r.desk, Tokens: routes.Tokens{Admin: adminToken}, Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.http.Config.Handler = s
+	for _, c := range []struct {
+		path, token string
+		status      int
+	}{
+		{"/robot/treasury", "k3", 200}, {"/robot/treasury", adminToken, 200}, {"/robot/treasury", "k2", 403}, {"/robot/treasury", "k4", 403},
+		{"/robot/tasks", "k2", 200}, {"/robot/tasks", "k1", 403}, {"/robot/tasks", portalToken, 401}, {"/robot/tasks", "k5", 401},
+		{"/robot/tasks/none", "k1", 404}, {"/robot/tasks/none", "k2", 404}, {"/robot/tasks/none", "k3", 403},
+	} {
+		if status, _, text := r.send("GET", c.path, c.token, ""); status != c.status {
+			t.Errorf("%s with %s: %d, want %d: %s", c.path, c.token, status, c.status, text)
+		}
 	}
 }
