@@ -86,8 +86,8 @@ type simRunCmd struct {
 	Engine  string   `enum:"step,tick" default:"step" help:"step: closed form inside a step; tick: every tick. Both end in the same state."`
 	Workers int      `placeholder:"N" help:"Goroutines of this one run (default: one for each core)."`
 	Trace   bool     `help:"Print every tick: state, accounts, log lines."`
-	Reserve bool     `help:"Drive the reserve's own ledger, vault and proof code on a virtual clock; scenarios of its own."`
-	Check   bool     `help:"With --reserve: compare with books that touch every account at every hour. Slow."`
+	Reserve bool     `env:"-" help:"Drive the reserve's own ledger, vault and proof code on a virtual clock; scenarios of its own."`
+	Check   bool     `env:"-" help:"With --reserve: compare with books that touch every account at every hour. Slow."`
 }
 
 // Help is the long help with examples.

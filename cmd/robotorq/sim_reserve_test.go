@@ -53,6 +53,14 @@ func TestSimRunReserveSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// ROBOTORQ_RESERVE is a robot's way to its reserve.
+func TestSimRunReserveIsNotAskedForByAnothersSetting(t *testing.T) {
+	t.Setenv("ROBOTORQ_RESERVE", "https://reserve.example")
+	if out := ok(t, "sim", "presets").out; !strings.Contains(out, "seed-loop") {
+		t.Errorf("the presets of the seed's economy are not listed: %s", out)
+	}
+}
+
 func TestSimPresetsReserveListsPresetsAndUnits(t *testing.T) {
 	out := ok(t, "sim", "presets", "--reserve").out
 	for _, want := range []string{"reserve-decade", "demurrage ", "%/year", "ore_trees"} {

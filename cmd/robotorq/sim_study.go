@@ -20,7 +20,7 @@ import (
 )
 
 type simPresetsCmd struct {
-	Reserve bool `help:"Those of sim run --reserve."`
+	Reserve bool `env:"-" help:"Those of sim run --reserve."`
 }
 
 // Help is the long help with an example.

@@ -56,7 +56,7 @@ func TestTheSameScenarioEndsInTheSameHeadWhateverTheKeys(t *testing.T) {
 func TestHashingEveryUnitOfOreChangesNoMoney(t *testing.T) {
 	t.Parallel()
 	s := short(t, "reserve-village", 8)
-	s.Params.Contracts, s.Params.Work, s.Params.Members = 1, 2*reserve.Micro, 4
+	s.Params.Contracts, s.Params.Work, s.Params.WorkSpread, s.Params.Members = 1, 1_200_000, 0, 4
 	without := run(t, s, reserve.Options{})
 	s.Params.OreTrees = 1
 	with := run(t, s, reserve.Options{})
@@ -115,9 +115,9 @@ func TestARunWritesARowADayWhoseUsesSumToTheSupply(t *testing.T) {
 
 func TestEverythingThatTheRulesKnowHappens(t *testing.T) {
 	t.Parallel()
-	s := short(t, "reserve-trouble", 120)
+	s := short(t, "reserve-trouble", 90)
 	p := &s.Params
-	p.Contracts, p.Work, p.Members, p.Forge, p.BondChance, p.RedeemChance = 40, 4*reserve.Micro, 8, 50_000, 500_000, 100_000
+	p.Contracts, p.Work, p.Members, p.Forge, p.BondChance, p.RedeemChance = 34, 4*reserve.Micro, 8, 50_000, 500_000, 100_000
 	p.Cancel, p.Withdraw, p.Recall, p.Failure, p.DeadlineDays = 15_000, 15_000, 40_000, 100_000, 8
 	r := run(t, s, reserve.Options{})
 	for _, name := range []string{"dividend", "flow_demurrage", "flow_yield", "flow_spent", "flow_given", "flow_wages", "flow_lent", "flow_saved", "flow_noticed",

@@ -39,7 +39,7 @@ func TestRandomScenariosAgreeWithTheSlowBooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := s.Params
-		p.Seed, p.Days, p.Members, p.Contracts, p.Work = int64(seed), 40, 4+random.Int64N(6), 24, 3*reserve.Micro
+		p.Seed, p.Days, p.Members, p.Contracts, p.Work = int64(seed), 30, 4+random.Int64N(6), 18, 3*reserve.Micro
 		p.Stake, p.Asked, p.Release = random.Int64N(reserve.Micro/2), random.Int64N(reserve.Micro), random.Int64N(7)
 		p.Demurrage, p.SaversShare, p.NoticeDays = random.Int64N(200_000), random.Int64N(reserve.Micro), random.Int64N(20)
 		p.StakeTarget, p.ReleaseMinutes, p.DeadlineDays = 10*reserve.Micro, []int64{10, 20, 60}[random.IntN(3)], 4+random.Int64N(10)

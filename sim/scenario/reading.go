@@ -2,9 +2,9 @@ package scenario
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/parser"
-	"strings"
 )
 
 // Pair is one line of a scenario file: a key and its value as text.
