@@ -257,3 +257,28 @@ func TestATaskThatNobodyClaimsGoesBackToItsPayer(t *testing.T) {
 	d.equal("the client's account", account.BalanceSats, int64(0))
 	d.square()
 }
+
+func TestAnExpiredTaskIsRefundedOverLightningAndHTTP(t *testing.T) {
+	d := openDoor(t)
+	_, rover := d.enter("bech32")
+	made, done := d.posted(job(16_000, market.ModeSettled))
+	_, err := rover.Claim(d.ctx, made.Task.TaskID)
+	d.must(err)
+	d.outcome(done, "SUCCEEDED")
+	d.clock.pass(time.Hour + time.Second)
+	d.must(d.desk.Due(d.ctx))
+	task, err := d.portal.Task(d.ctx, made.Task.TaskID)
+	d.must(err)
+	d.equal("the task", task.Status, market.Refunded)
+	invoice, err := d.stack.Bob.Invoice(d.ctx, 16_000)
+	d.must(err)
+	for range 2 { // the second time is answered as the first, and pays nothing
+		w, err := d.portal.Withdraw(d.ctx, wire.WithdrawBody{Bolt11: invoice}, "refund")
+		d.must(err)
+		d.equal("the withdrawal", w.State, market.WithdrawalPaid)
+	}
+	account, err := d.portal.Account(d.ctx)
+	d.must(err)
+	d.equal("the client's account", account.BalanceSats, int64(0))
+	d.square()
+}
