@@ -194,24 +194,28 @@ func TestEveryAcknowledgedOrderIsPostedExactlyOnce(t *testing.T) {
 			results[c] = append(results[c], result{env: h.signed(from, send(to, uint64(1+c)))})
 		}
 	}
-	commits, stop := h.db.Watch()
-	defer stop()
 	var wg sync.WaitGroup
-	begin := make(chan struct{})
+	begin, closed := make(chan struct{}), make(chan struct{})
+	answered := make(chan struct{}, clients*each)
 	for c := range results {
 		wg.Go(func() {
 			<-begin
 			for i := range results[c] {
+				if i == each-1 {
+					<-closed // so that not everything can have been acknowledged
+				}
 				r := &results[c][i]
 				r.receipt, r.err = h.Order(context.Background(), r.env)
+				answered <- struct{}{}
 			}
 		})
 	}
 	close(begin)
-	for range 3 {
-		<-commits
+	for range clients {
+		<-answered
 	}
 	h.must(h.db.Close()) // under the vault's hands
+	close(closed)
 	wg.Wait()
 	if err := <-h.ended; err == nil {
 		t.Error("the vault goes on without a store")
