@@ -295,6 +295,49 @@ func ChangeAtRest(dir, path string, change func() error) error {
 	return errors.Join(changed, writeSums(dir, append(lines, now.line()...)))
 }
 
+// RearrangeAtRest lets change add, replace and remove files of a directory at rest and sums
+// anew those that were summed and those that are new and rest. A file that is not what it was
+// is a *proof.Fault and nothing is changed. A crash meanwhile leaves no sums. The caller holds
+// the directory's lock.
+func RearrangeAtRest(dir string, change func() error) error {
+	sums, ok, err := ReadAtRest(dir)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return change()
+	}
+	before := map[string]bool{}
+	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			rel, _ := filepath.Rel(dir, name) // below dir
+			before[filepath.ToSlash(rel)] = false
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range sums {
+		now, err := sumPath(filepath.Join(dir, filepath.FromSlash(f.Path)), f.Path)
+		if err == nil {
+			err = f.differs(now)
+		}
+		if err != nil {
+			return err
+		}
+		before[f.Path] = true
+	}
+	if err := DropAtRest(dir); err != nil {
+		return err
+	}
+	changed := change()
+	return errors.Join(changed, WriteAtRest(dir, func(path string) bool {
+		summed, old := before[path]
+		return summed || !old && Rests(path)
+	}))
+}
+
 // ReadAtRest reads the sums of a data directory; ok is false when there are none.
 // The error is a *proof.Fault when they have been changed.
 func ReadAtRest(dir string) (sums []FileSum, ok bool, err error) {

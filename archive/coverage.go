@@ -57,6 +57,7 @@ func kinds() []kind {
 		{"books of the stations", named("*.db"), false, "digest kept at the last stop", true},
 		{"keys", func(p string) bool { return below("keys")(p) || below("root")(p) || named("robots/*/*.json")(p) }, false, "digest kept at the last stop", true},
 		{"identity", named("reserve.json"), true, "verify: name and profile against log and charter; digest kept at the last stop", true},
+		{"division", named("apart.json"), false, "digest kept at the last stop", true},
 		{"spools", below("robots"), false, "digest kept at the last stop", true},
 		{"people of the demo", below("demo"), false, "digest kept at the last stop", true},
 		{"settings", named("*.toml"), false, "yours to change; read anew by each start", false},

@@ -153,6 +153,23 @@ func (o *Outbox) Retire(ctx context.Context, consumer string) error {
 	return err
 }
 
+// Succeed makes a consumer begin behind the last message that this store's own outbox of a
+// producer holds: the producer has moved to another process with a copy of that outbox, and what
+// this store says of the producer is as of that message. A consumer that has a mark keeps it.
+func Succeed(ctx context.Context, db *store.DB, consumer, producer string) error {
+	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		m, err := LoadMark(ctx, tx, consumer, producer)
+		if err != nil || m != (Mark{}) {
+			return err
+		}
+		last, err := (&Outbox{producer: producer}).last(ctx, tx)
+		if err != nil || last == (Mark{}) {
+			return err
+		}
+		return SaveMark(ctx, tx, consumer, producer, last)
+	})
+}
+
 // Stats returns the figures as of now.
 func (o *Outbox) Stats() Stats {
 	o.mu.Lock()

@@ -32,6 +32,10 @@ type Options struct {
 	// For Connect: this is such a robot's agent, and does not ask for the stream.
 	Robots bool
 
+	// Services, for Start with Robots: who presents this token instead is another process of the
+	// same reserve and may do everything. Nobody is, if it is empty.
+	Services string
+
 	StreamBytes int64         // most bytes JetStream keeps, 4 MB; what it forgets is sent again
 	StreamAge   time.Duration // how long it keeps them, 24 h
 	Replicas    int           // of the stream in a cluster, 1
@@ -141,7 +145,7 @@ func (o Options) server() (*server.Options, error) {
 	}
 	if o.Robots {
 		so.Authorization = ""
-		so.CustomClientAuthentication = gate{own: rand.Text(), robots: o.Token}
+		so.CustomClientAuthentication = gate{own: rand.Text(), services: o.Services, robots: o.Token}
 	}
 	if o.Listen == "" {
 		return so, nil
@@ -175,14 +179,15 @@ const tlsWithin = 5 * time.Second
 
 // gate lets this process do everything, and robots' agents what they need.
 type gate struct {
-	own    string // token of this process, made at its start
-	robots string // token of the agents, "" for none
+	own      string // token of this process, made at its start
+	services string // token of the reserve's other processes, "" if there are none
+	robots   string // token of the agents, "" for none
 }
 
 // Check implements server.Authentication.
 func (g gate) Check(c server.ClientAuthentication) bool {
 	token := []byte(c.GetOpts().Token)
-	if subtle.ConstantTimeCompare(token, []byte(g.own)) == 1 {
+	if subtle.ConstantTimeCompare(token, []byte(g.own)) == 1 || g.services != "" && subtle.ConstantTimeCompare(token, []byte(g.services)) == 1 {
 		return true
 	}
 	c.RegisterUser(&server.User{Permissions: &server.Permissions{

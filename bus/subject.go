@@ -38,6 +38,10 @@ func SubjectReports(digger string) (string, error) {
 	return s + ".*", err
 }
 
+// SubjectAsk is where a service is asked a question by another process of its reserve; only its
+// answer tells that it was heard.
+func SubjectAsk(service string) (string, error) { return subject("ask", service) }
+
 // SubjectBatch is where a digger publishes its batch messages.
 func SubjectBatch(digger string) (string, error) { return subject("batch", digger) }
 
@@ -99,6 +103,14 @@ func CheckSubject(s string) error {
 		}
 	}
 	return &Error{Code: CodeSubject, Op: "check subject", Detail: strconv.Quote(s)}
+}
+
+// SubjectAnswers matches everything that a digger tells its robots.
+func SubjectAnswers(digger string) (string, error) {
+	if err := CheckID(digger); err != nil {
+		return "", err
+	}
+	return root + ".ack." + digger + ".*", nil
 }
 
 // ackOf returns the consumer of an ack's subject.

@@ -14,12 +14,12 @@ func saveFigures(ctx context.Context, tx *sql.Tx, batch proof.Batch, included []
 		void := 0
 		if e.Rule.Void() {
 			void = 1
-			if err := keep(ctx, tx, batch.Sealed, included[i], string(e.Rule), true, "", nil); err != nil {
+			if err := keep(ctx, tx, batch.Sealed, included[i], string(e.Rule), 1, "", nil); err != nil {
 				return err
 			}
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO digger_robot (robot, reports, void, ore, seen) VALUES (?, 1, ?, ?, ?)
-			ON CONFLICT (robot) DO UPDATE SET reports = reports + 1, void = void + excluded.void, ore = ore + excluded.ore, seen = excluded.seen`,
+			ON CONFLICT (robot) DO UPDATE SET reports = digger_robot.reports + 1, void = digger_robot.void + excluded.void, ore = digger_robot.ore + excluded.ore, seen = excluded.seen`,
 			r.Robot, void, int64(e.Ore), int64(batch.Sealed))
 		if err != nil {
 			return err
@@ -35,7 +35,7 @@ func saveRefusals(ctx context.Context, tx *sql.Tx, list []refused, counts map[st
 		if err != nil {
 			return err
 		}
-		if err := keep(ctx, tx, r.time, r.Signed, string(r.refusal.Code), false, r.refusal.Error(), envelope); err != nil {
+		if err := keep(ctx, tx, r.time, r.Signed, string(r.refusal.Code), 0, r.refusal.Error(), envelope); err != nil {
 			return err
 		}
 	}
@@ -48,7 +48,7 @@ func saveRefusals(ctx context.Context, tx *sql.Tx, list []refused, counts map[st
 }
 
 // keep records a report that counts nothing, and forgets the robot's oldest.
-func keep(ctx context.Context, tx *sql.Tx, time uint64, signed proof.Signed, rule string, void bool, detail string, envelope []byte) error {
+func keep(ctx context.Context, tx *sql.Tx, time uint64, signed proof.Signed, rule string, void int, detail string, envelope []byte) error {
 	r := signed.Report
 	_, err := tx.ExecContext(ctx, `INSERT INTO digger_refusal (time, robot, contract, seq, report, rule, void, detail, envelope)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -66,6 +66,6 @@ func keep(ctx context.Context, tx *sql.Tx, time uint64, signed proof.Signed, rul
 
 func count(ctx context.Context, tx *sql.Tx, rule string, n uint64) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO digger_rule (rule, count) VALUES (?, ?)
-		ON CONFLICT (rule) DO UPDATE SET count = count + excluded.count`, rule, int64(n))
+		ON CONFLICT (rule) DO UPDATE SET count = digger_rule.count + excluded.count`, rule, int64(n))
 	return err
 }

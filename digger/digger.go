@@ -29,6 +29,7 @@
 package digger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -94,6 +95,10 @@ type Options struct {
 	// each report that was refused. They MUST return soon.
 	Sealed  func(proof.Batch, []proof.Report)
 	Refused func(Refused)
+
+	// Follows, if set, is the name under which this Station follows the digger ID, which
+	// works in another process (see Follow). It needs no Signer, Outbox or Acknowledge.
+	Follows string
 
 	// Verified is told how long the signatures of a report took, if set.
 	Verified func(time.Duration)
@@ -206,7 +211,7 @@ func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
 		}
 	}
 	err := s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := feed.Follow(ctx, tx, s.registry, s.ID, msgs)
+		_, err := feed.Follow(ctx, tx, s.registry, cmp.Or(s.Follows, s.ID), msgs)
 		return err
 	})
 	if err != nil {

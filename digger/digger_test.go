@@ -38,7 +38,11 @@ type answer struct {
 }
 
 func newRig(t *testing.T, edit func(*digger.Options)) *rig {
-	r := &rig{Reserve: prooftest.New(t, prooftest.Tiny()), t: t, path: filepath.Join(t.TempDir(), "digger.db"), acks: make(chan answer, 4096)}
+	return newRigAt(t, filepath.Join(t.TempDir(), "digger.db"), edit)
+}
+
+func newRigAt(t *testing.T, place string, edit func(*digger.Options)) *rig {
+	r := &rig{Reserve: prooftest.New(t, prooftest.Tiny()), t: t, path: place, acks: make(chan answer, 4096)}
 	r.feed = &feedtest.Feed{Reserve: r.Reserve}
 	r.clock = feedtest.NewClock(r.Now)
 	r.opt = digger.Options{

@@ -93,7 +93,8 @@ type Options struct {
 	Active time.Duration
 }
 
-// Stations are what the explorer reads. All are required.
+// Stations are what the explorer reads. All are required but a refinery that works in
+// another process.
 type Stations struct {
 	Trust    *trust.Station
 	Digger   *digger.Station

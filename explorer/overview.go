@@ -30,7 +30,7 @@ func (e *Explorer) Overview(ctx context.Context) (api.Overview, error) {
 	if o.Refusals, err = s.rules(ctx); err != nil {
 		return o, err
 	}
-	if o.Refinery, err = s.refinery(ctx); err != nil {
+	if o.Refinery, err = s.refinery(ctx, &o); err != nil {
 		return o, err
 	}
 	if o.Mint, err = s.mint(ctx, e.Profile); err != nil {
@@ -53,7 +53,10 @@ func (e *Explorer) Overview(ctx context.Context) (api.Overview, error) {
 }
 
 // refinery reads the end of the refinery's chain and what is open.
-func (s *Stations) refinery(ctx context.Context) (r api.RefineryStation, err error) {
+func (s *Stations) refinery(ctx context.Context, o *api.Overview) (r api.RefineryStation, err error) {
+	if s.Refinery == nil {
+		return s.refineryApart(ctx, o.Digger.Ore, o.OrePerIngot)
+	}
 	err = s.Refinery.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var next uint64
 		err := tx.QueryRowContext(ctx, "SELECT seq, sealed, ingot FROM refinery_chain WHERE id = 1").Scan(&r.Pours, &r.LastPour, &next)
@@ -85,6 +88,22 @@ func (s *Stations) refinery(ctx context.Context) (r api.RefineryStation, err err
 		}
 		return rows.Err()
 	})
+	return r, err
+}
+
+// refineryApart is what the mint has of a refinery that works in another process: the end
+// of its chain of pours, and as open whatever was dug and is in no ingot yet.
+func (s *Stations) refineryApart(ctx context.Context, dug, perIngot uint64) (r api.RefineryStation, err error) {
+	err = s.Mint.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var next uint64
+		err := tx.QueryRowContext(ctx, "SELECT seq, sealed, extra FROM mint_chain WHERE kind = 'pour' ORDER BY sealed DESC LIMIT 1").Scan(&r.Pours, &r.LastPour, &next)
+		if errors.Is(err, sql.ErrNoRows) {
+			next, err = 1, nil
+		}
+		r.Ingots = next - 1
+		return err
+	})
+	r.OpenOre = dug - min(dug, r.Ingots*perIngot)
 	return r, err
 }
 

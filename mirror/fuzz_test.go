@@ -82,7 +82,7 @@ func FuzzState(f *testing.F) {
 		state := filepath.Join(dir, ".mirror")
 		must(t, os.MkdirAll(filepath.Join(state, "stage", "tails"), 0o755))
 		must(t, os.WriteFile(filepath.Join(state, "seen"), seen, 0o600))
-		if filepath.Base(tail) == tail && tail != "." && tail != ".." && !strings.ContainsRune(tail, 0) && len(tail) < 200 {
+		if filepath.Base(tail) == tail && tail != "." && tail != ".." && !strings.ContainsAny(tail, "\x00/") && len(tail) < 200 {
 			must(t, os.WriteFile(filepath.Join(state, "stage", "tails", tail), []byte("x"), 0o600))
 			must(t, os.WriteFile(filepath.Join(state, "commit"), []byte("whole\n"), 0o600))
 		}

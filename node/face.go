@@ -104,24 +104,29 @@ func (n *Node) notReady(ctx context.Context) error {
 	if !n.bus.Ready() {
 		return errors.New("the bus is not connected")
 	}
-	free, err := freeDisk(n.cfg.Data)
-	if err != nil {
+	if err := errors.Join(n.lowDisk(), n.stoppedProducer()); err != nil {
 		return err
-	}
-	if free < leastDisk {
-		return fmt.Errorf("%d MiB are left on the disk of %s", free>>20, n.cfg.Data)
-	}
-	var stopped error
-	n.stopped.Range(func(producer, err any) bool {
-		stopped = fmt.Errorf("%v is stopped (when you have looked at why, start again with --resume %v): %w", producer, producer, err.(error))
-		return false
-	})
-	if stopped != nil {
-		return stopped
 	}
 	if err := n.contradicted(); err != nil {
 		return err
 	}
-	_, err = n.face.explorer.Overview(ctx)
+	_, err := n.face.explorer.Overview(ctx)
 	return err
+}
+
+func (n *Node) lowDisk() error {
+	free, err := freeDisk(n.cfg.Data)
+	if err == nil && free < leastDisk {
+		err = fmt.Errorf("%d MiB are left on the disk of %s", free>>20, n.cfg.Data)
+	}
+	return err
+}
+
+// stoppedProducer is the fault of a station whose artefacts one of this process refused.
+func (n *Node) stoppedProducer() (stopped error) {
+	n.stopped.Range(func(producer, err any) bool {
+		stopped = fmt.Errorf("%v is stopped (when you have looked at why, start again with --resume %v): %w", producer, producer, err.(error))
+		return false
+	})
+	return stopped
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
@@ -133,8 +134,9 @@ type KeyRing struct {
 }
 
 // openKeys reads the service keys, making those that are not there yet. The root
-// key lies apart and is made only with the others: it may be taken offline.
-func openKeys(dir, origin, passphrase string) (KeyRing, error) {
+// key lies apart and is made only with the others: it may be taken offline. So may the
+// keys of services that work in other processes.
+func openKeys(dir, origin, passphrase string, apart []string) (KeyRing, error) {
 	var ring KeyRing
 	// The last key made is the log's: until it is there, the first start goes on.
 	fresh, err := absent(filepath.Join(dir, keysDir, seal.RoleLog+".json"))
@@ -161,7 +163,9 @@ func openKeys(dir, origin, passphrase string) (KeyRing, error) {
 		{&ring.Vault, vaultID, seal.RoleVault}, {&ring.Trust, trustID, seal.RoleTrust}, {&ring.Registrar, registrarID, seal.RoleRegistrar},
 		{&ring.Log, origin, seal.RoleLog},
 	} {
-		if *k.into, err = openKey(filepath.Join(dir, keysDir, k.role+".json"), passphrase, k.name, k.role, true); err != nil {
+		elsewhere := slices.Contains(apart, k.role) && !fresh
+		*k.into, err = openKey(filepath.Join(dir, keysDir, k.role+".json"), passphrase, k.name, k.role, !elsewhere)
+		if err != nil && !(elsewhere && errors.Is(err, fs.ErrNotExist)) {
 			return ring, err
 		}
 	}

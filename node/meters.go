@@ -63,26 +63,9 @@ func (m *stationMeters) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *stationMeters) Collect(out chan<- prometheus.Metric) {
+	m.n.collectProcess(out, m.n.notReady(context.Background()) == nil)
 	send := func(f figure, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(f.desc(), f.kind, v, labels...)
-	}
-	send(nodeUp, m.n.clock.Now().Sub(m.n.started).Seconds())
-	send(nodeInfo, 1, m.n.cfg.Version, m.n.identity.Origin, strconv.FormatBool(m.n.cfg.Demo))
-	if free, err := freeDisk(m.n.cfg.Data); err == nil {
-		send(nodeDisk, float64(free))
-	}
-	ready := 0.0
-	if m.n.notReady(context.Background()) == nil {
-		ready = 1
-	}
-	send(nodeReady, ready)
-	for _, box := range m.n.boxes {
-		s := box.Stats()
-		send(outboxDepth, float64(s.Depth), box.Producer())
-		send(outboxResent, float64(s.Resent), box.Producer())
-		for _, c := range s.Consumers {
-			send(markLag, float64(c.Lag), box.Producer(), c.Consumer)
-		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -120,4 +103,29 @@ func (m *stationMeters) Collect(out chan<- prometheus.Metric) {
 	send(vaultPostings, float64(o.Vault.Postings))
 	send(walletMembers, float64(o.Wallets.Members))
 	send(walletOrders, float64(o.Wallets.Orders))
+}
+
+// collectProcess sends the figures that every process of a reserve has.
+func (n *Node) collectProcess(out chan<- prometheus.Metric, ready bool) {
+	send := func(f figure, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(f.desc(), f.kind, v, labels...)
+	}
+	send(nodeUp, n.clock.Now().Sub(n.started).Seconds())
+	send(nodeInfo, 1, n.cfg.Version, n.identity.Origin, strconv.FormatBool(n.cfg.Demo))
+	if free, err := freeDisk(n.cfg.Data); err == nil {
+		send(nodeDisk, float64(free))
+	}
+	up := 0.0
+	if ready {
+		up = 1
+	}
+	send(nodeReady, up)
+	for _, box := range n.boxes {
+		s := box.Stats()
+		send(outboxDepth, float64(s.Depth), box.Producer())
+		send(outboxResent, float64(s.Resent), box.Producer())
+		for _, c := range s.Consumers {
+			send(markLag, float64(c.Lag), box.Producer(), c.Consumer)
+		}
+	}
 }

@@ -59,8 +59,18 @@ type Config struct {
 	Mirrors    []string      // addresses that are asked whether the log is behind them, before anything is signed
 	Market     *MarketConfig // nil: no marketplace
 	Goal       Goal
-	Log        *slog.Logger // discarded if nil
-	Version    string
+
+	// A reserve in several processes (see Split): what works elsewhere, or, without books,
+	// what works here; the bus that they share, if it is not this process's own, and the
+	// token that makes a process one of the reserve's.
+	Apart        []string
+	Stations     []string
+	Bus          string // nats://host:port, or tls://
+	ServiceToken string
+	Database     string // of the one station here: a PostgreSQL address instead of a file
+
+	Log     *slog.Logger // discarded if nil
+	Version string
 
 	// Started is called when everything runs, with the address of the page.
 	Started func(url, dir string)
@@ -160,7 +170,7 @@ func open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.started, n.reports = n.clock.Now(), newReportDesk(n)
 	steps := []func(context.Context) error{
-		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
+		n.openDirectory, n.keepApart, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
 		n.openMarket, n.attachFace, n.settleRestored, n.stayAwake,
 	}
 	for _, step := range steps {
@@ -188,19 +198,8 @@ func (n *Node) path(elem ...string) string {
 }
 
 // openDirectory locks the data directory, finds out whose it is and opens its keys.
-func (n *Node) openDirectory(context.Context) error {
-	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
-		return err
-	}
-	lock, err := os.OpenFile(n.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	n.later(lock.Close)
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("%s is in use by another reserve: stop that one, or choose another --data (%w)", n.cfg.Data, err)
-	}
-	if err := n.wake(); err != nil {
+func (n *Node) openDirectory(context.Context) (err error) {
+	if err := n.lockDirectory(); err != nil {
 		return err
 	}
 	origin := n.cfg.Origin
@@ -210,8 +209,33 @@ func (n *Node) openDirectory(context.Context) error {
 	if n.identity, n.profile, err = identify(n.cfg.Data, origin, n.cfg.Profile, n.cfg.Demo); err != nil {
 		return err
 	}
-	n.ring, err = openKeys(n.cfg.Data, n.identity.Origin, n.cfg.Passphrase)
+	n.ring, err = openKeys(n.cfg.Data, n.identity.Origin, n.cfg.Passphrase, n.cfg.Apart)
 	return err
+}
+
+// lockDirectory makes the directory this process's alone, and compares what rested in it.
+func (n *Node) lockDirectory() error {
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return err
+	}
+	lock, err := lockFileOf(n.cfg.Data)
+	if err != nil {
+		return err
+	}
+	n.later(lock.Close)
+	return n.wake()
+}
+
+// lockFileOf locks a directory until the file is closed.
+func lockFileOf(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is in use by another reserve: stop that one, or choose another --data (%w)", dir, err), lock.Close())
+	}
+	return lock, nil
 }
 
 func (n *Node) openBus(ctx context.Context) (err error) {
@@ -219,9 +243,17 @@ func (n *Node) openBus(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.bus, err = bus.Start(ctx, bus.Options{
-		StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, TLS: secure, Plain: n.cfg.NATSPlain, Robots: true, Clock: n.clock, Log: n.log.With("room", "bus"),
-	})
+	if n.cfg.Bus != "" {
+		n.bus, err = bus.Connect(ctx, n.cfg.Bus, bus.Options{Token: n.cfg.ServiceToken, Clock: n.clock, Log: n.log.With("room", "bus")})
+		if err != nil {
+			err = fmt.Errorf("%w (does the process that has the bus run, and is ROBOTORQ_SERVICE_TOKEN the same here and there?)", err)
+		}
+	} else {
+		n.bus, err = bus.Start(ctx, bus.Options{
+			StoreDir: n.path(busDir), Listen: n.cfg.NATS, Token: n.cfg.NATSToken, Services: n.cfg.ServiceToken, TLS: secure, Plain: n.cfg.NATSPlain, Robots: true,
+			Clock: n.clock, Log: n.log.With("room", "bus"),
+		})
+	}
 	if err == nil {
 		n.later(n.bus.Close)
 	}
@@ -230,8 +262,9 @@ func (n *Node) openBus(ctx context.Context) (err error) {
 
 // openStores opens one file for each station.
 func (n *Node) openStores(ctx context.Context) error {
-	books := map[string][]store.Schema{
-		"trust": trust.Schemas(), "digger": digger.Schemas(), "refinery": refinery.Schemas(), "mint": mint.Schemas(), "vault": vault.Schemas(),
+	books := schemas()
+	if n.isApart(ServiceRefinery) {
+		delete(books, ServiceRefinery)
 	}
 	n.latency = newLatencies(slices.Collect(maps.Keys(books))...)
 	for name, schemas := range books {
@@ -243,6 +276,13 @@ func (n *Node) openStores(ctx context.Context) error {
 		n.dbs[name] = db
 	}
 	return nil
+}
+
+// schemas are the tables of each station's file.
+func schemas() map[string][]store.Schema {
+	return map[string][]store.Schema{
+		"trust": trust.Schemas(), "digger": digger.Schemas(), "refinery": refinery.Schemas(), "mint": mint.Schemas(), "vault": vault.Schemas(),
+	}
 }
 
 // outbox opens what a station hands over, and remembers to relay it.

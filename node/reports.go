@@ -198,6 +198,12 @@ func (d *reportDesk) receive(ctx context.Context, robot string, body []byte) err
 		return &api.Error{Code: api.CodeUnavailable, Detail: "The digger is busy. Send the report again; the spool keeps it.", Err: ctx.Err()}
 	}
 	defer func() { <-d.lanes }()
+	if d.n.isApart(ServiceDigger) {
+		if err := d.n.forward(ctx, robot, body); err != nil {
+			return &api.Error{Code: api.CodeUnavailable, Detail: "The digger cannot be reached. Send the report again; the spool keeps it.", Err: err}
+		}
+		return nil
+	}
 	d.n.digger.Receive(ctx, robot, body)
 	return nil
 }

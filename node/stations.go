@@ -94,21 +94,39 @@ func (n *Node) openTrust(ctx context.Context) error {
 	}
 	n.trust, err = trust.Open(ctx, trust.Options{
 		ID: trustID, Profile: n.profile, Signer: n.ring.Trust, DB: n.dbs["trust"], Outbox: out,
-		Clock: n.clock, Vault: n.vault, Digger: accepted{n}, Logger: n.log,
+		Clock: n.clock, Vault: n.vault, Digger: n.askedDigger(), Logger: n.log,
 	})
 	return err
 }
 
-func (n *Node) openDigger(ctx context.Context) error {
-	out, err := n.outbox(ctx, "digger", diggerID, refineryID, mintID)
+// askedDigger is the digger as Trust asks it.
+func (n *Node) askedDigger() trust.Digger {
+	if n.isApart(ServiceDigger) {
+		return &remoteDigger{n: n}
+	}
+	return accepted{n}
+}
+
+func (n *Node) openDigger(ctx context.Context) (err error) {
+	o := digger.Options{ID: diggerID, Profile: n.profile, DB: n.dbs["digger"], Clock: n.clock, Logger: n.log, Sealed: n.sealed}
+	if n.isApart(ServiceDigger) {
+		o.Follows = watchID
+	} else {
+		consumers := []string{refineryID, mintID}
+		if n.face == nil {
+			consumers = append(consumers, watchID)
+		} else {
+			o.Refused = n.face.explorer.Refused
+		}
+		o.Signer, o.Acknowledge, o.Verified = n.ring.Digger, n.acknowledge, n.latency.verifying("digger")
+		if o.Outbox, err = n.outbox(ctx, "digger", diggerID, consumers...); err == nil && n.face != nil {
+			err = o.Outbox.Retire(ctx, watchID) // of the time when it worked elsewhere
+		}
+	}
 	if err != nil {
 		return err
 	}
-	n.digger, err = digger.Open(ctx, digger.Options{
-		ID: diggerID, Profile: n.profile, Signer: n.ring.Digger, DB: n.dbs["digger"], Outbox: out,
-		Clock: n.clock, Logger: n.log, Acknowledge: n.acknowledge, Sealed: n.sealed, Refused: n.face.explorer.Refused,
-		Verified: n.latency.verifying("digger"),
-	})
+	n.digger, err = digger.Open(ctx, o)
 	return err
 }
 
@@ -125,13 +143,23 @@ func (n *Node) acknowledge(robot string, ack bus.Ack) {
 }
 
 func (n *Node) openRefinery(ctx context.Context) error {
+	if n.isApart(ServiceRefinery) {
+		if len(n.cfg.Resume) > 0 {
+			return errors.New("--resume is for the process in which the refinery works")
+		}
+		return nil
+	}
+	var stopped func(string, *proof.Fault)
+	if n.face != nil {
+		stopped = n.face.explorer.Stopped
+	}
 	out, err := n.outbox(ctx, "refinery", refineryID, mintID)
 	if err != nil {
 		return err
 	}
 	n.refinery, err = refinery.Open(ctx, refinery.Options{
 		ID: refineryID, Profile: n.profile, Signer: n.ring.Refinery, DB: n.dbs["refinery"], Outbox: out, Clock: n.clock, Logger: n.log,
-		Stopped: n.face.explorer.Stopped, Verified: n.latency.verifying("refinery"),
+		Stopped: stopped, Verified: n.latency.verifying("refinery"),
 	})
 	if err != nil {
 		return err
@@ -154,7 +182,14 @@ func (n *Node) resume(ctx context.Context) error {
 }
 
 func (n *Node) openMint(ctx context.Context) error {
-	out, err := n.outbox(ctx, "mint", mintID, diggerID, refineryID, vaultID)
+	followers := []string{diggerID, refineryID, vaultID}
+	if n.isApart(ServiceDigger) {
+		followers = append(followers, watchID)
+	}
+	out, err := n.outbox(ctx, "mint", mintID, followers...)
+	if err == nil && !n.isApart(ServiceDigger) {
+		err = out.Retire(ctx, watchID)
+	}
 	if err != nil {
 		return err
 	}
@@ -172,24 +207,45 @@ func (n *Node) connect(ctx context.Context) {
 	n.start(ctx, "trust", n.trust.Run)
 	n.start(ctx, "recalls", n.recalls)
 	n.start(ctx, "mint", n.mint.Run)
-	n.start(ctx, "digger", n.digger.Run)
-	n.start(ctx, "reports", n.receive)
 	n.start(ctx, "explorer", n.face.explorer.Run)
-	for _, box := range n.boxes {
-		n.start(ctx, "outbox of "+box.Producer(), func(ctx context.Context) error {
-			return box.Run(ctx, n.bus, bus.RelayOptions{Clock: n.clock, Log: n.log})
-		})
-	}
+	n.relay(ctx)
 	documents := []string{bus.SubjectContracts(), bus.SubjectRobots(), bus.SubjectVaults()}
 	n.follow(ctx, "mint", mintID, trustID, documents, n.mint.Documents)
 	n.follow(ctx, "mint", mintID, vaultID, []string{bus.SubjectVaults()}, n.mint.Documents)
 	batches, pours, logged := own(bus.SubjectBatch(diggerID)), own(bus.SubjectPour(refineryID)), own(bus.SubjectCertificate(mintID))
 	n.follow(ctx, "mint", mintID, diggerID, batches, n.mint.Batches)
 	n.follow(ctx, "mint", mintID, refineryID, pours, n.mint.Pours)
-	n.follow(ctx, "refinery", refineryID, diggerID, batches, n.refinery.Batches)
-	n.follow(ctx, "refinery", refineryID, mintID, logged, n.refinery.Documents)
-	n.follow(ctx, "digger", diggerID, mintID, logged, n.digger.Documents)
 	n.follow(ctx, "vault", vaultID, mintID, logged, n.vault.Logged)
+	if !n.isApart(ServiceRefinery) {
+		n.connectRefinery(ctx, logged)
+	}
+	if !n.isApart(ServiceDigger) {
+		n.connectDigger(ctx, logged)
+		return
+	}
+	n.follow(ctx, "digger", watchID, diggerID, batches, n.digger.Follow)
+	n.follow(ctx, "digger", watchID, mintID, logged, n.digger.Documents)
+	n.start(ctx, "what the digger says", n.hearDigger)
+}
+
+// relay hands over what the stations of this process have for others.
+func (n *Node) relay(ctx context.Context) {
+	for _, box := range n.boxes {
+		n.start(ctx, "outbox of "+box.Producer(), func(ctx context.Context) error {
+			return box.Run(ctx, n.bus, bus.RelayOptions{Clock: n.clock, Log: n.log})
+		})
+	}
+}
+
+func (n *Node) connectDigger(ctx context.Context, logged []string) {
+	n.start(ctx, "digger", n.digger.Run)
+	n.start(ctx, "reports", n.receive)
+	n.follow(ctx, "digger", diggerID, mintID, logged, n.digger.Documents)
+}
+
+func (n *Node) connectRefinery(ctx context.Context, logged []string) {
+	n.follow(ctx, "refinery", refineryID, diggerID, own(bus.SubjectBatch(diggerID)), n.refinery.Batches)
+	n.follow(ctx, "refinery", refineryID, mintID, logged, n.refinery.Documents)
 }
 
 // own is the subject of one of this process's own stations.
@@ -248,7 +304,9 @@ func (n *Node) receive(ctx context.Context) error {
 
 // sealed and posted tell the page, and end a run that reached its goal.
 func (n *Node) sealed(b proof.Batch, reports []proof.Report) {
-	n.face.explorer.Sealed(b, reports)
+	if n.face != nil {
+		n.face.explorer.Sealed(b, reports)
+	}
 	if goal := n.cfg.Goal.Ore; goal > 0 && n.digger.Ore() >= goal {
 		n.goal.Do(func() { close(n.reached) })
 	}

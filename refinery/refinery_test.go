@@ -34,8 +34,10 @@ type rig struct {
 	stopped []string
 }
 
-func newRig(t *testing.T) *rig {
-	r := &rig{Reserve: prooftest.New(t, prooftest.Tiny()), t: t, path: filepath.Join(t.TempDir(), "refinery.db")}
+func newRig(t *testing.T) *rig { return newRigAt(t, filepath.Join(t.TempDir(), "refinery.db")) }
+
+func newRigAt(t *testing.T, place string) *rig {
+	r := &rig{Reserve: prooftest.New(t, prooftest.Tiny()), t: t, path: place}
 	r.feed = &feedtest.Feed{Reserve: r.Reserve}
 	r.clock = feedtest.NewClock(r.Now)
 	r.line = &feedtest.Chain{Producer: prooftest.Digger, Subject: "rtq.batch." + prooftest.Digger}

@@ -38,14 +38,16 @@ type global struct {
 type cli struct {
 	global
 
-	Up       upCmd      `cmd:"" group:"reserve" help:"Run the whole reserve in this process."`
-	Charter  charterCmd `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
-	Keys     keysCmd    `cmd:"" group:"reserve" help:"Key files of this data directory."`
-	Members  membersCmd `cmd:"" group:"reserve" help:"Admit members and organisations."`
-	Backup   backupCmd  `cmd:"" group:"reserve" help:"Copy a data directory at one moment, while its reserve runs."`
-	Restore  restoreCmd `cmd:"" group:"reserve" help:"Put a copy back into a new directory."`
-	Settings configCmd  `cmd:"" name:"config" group:"reserve" help:"The settings as they stand, and where each comes from."`
-	Doctor   doctorCmd  `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
+	Up       upCmd       `cmd:"" group:"reserve" help:"Run the whole reserve in this process."`
+	Services runCmd      `cmd:"" name:"run" group:"reserve" help:"Run some services of a reserve in this process."`
+	HandOver handOverCmd `cmd:"" name:"hand-over" group:"reserve" help:"Give a station a directory and process of its own, or take it back."`
+	Charter  charterCmd  `cmd:"" group:"reserve" help:"The reserve's charter: its keys and who may change them."`
+	Keys     keysCmd     `cmd:"" group:"reserve" help:"Key files of this data directory."`
+	Members  membersCmd  `cmd:"" group:"reserve" help:"Admit members and organisations."`
+	Backup   backupCmd   `cmd:"" group:"reserve" help:"Copy a data directory at one moment, while its reserve runs."`
+	Restore  restoreCmd  `cmd:"" group:"reserve" help:"Put a copy back into a new directory."`
+	Settings configCmd   `cmd:"" name:"config" group:"reserve" help:"The settings as they stand, and where each comes from."`
+	Doctor   doctorCmd   `cmd:"" group:"reserve" help:"Check this machine and a data directory, and say how to mend what is wrong."`
 
 	Robot robotCmd `cmd:"" group:"robots" help:"A robot's agent."`
 
@@ -107,7 +109,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 	if err != nil {
 		return report(std, slices.Contains(args, "--json"), &exitError{exitUsage, err})
 	}
-	variables := kong.Vars{"data": dataDir("")}
+	variables := kong.Vars{"data": dataDir(""), "listen": defaultListen}
 	exited := false
 	parser, err := kong.New(&c,
 		kong.Name("robotorq"),

@@ -16,10 +16,13 @@ import (
 	"robotorq.org/reserve/node"
 )
 
+// defaultListen is where the page is unless told otherwise.
+const defaultListen = "127.0.0.1:8080"
+
 type upCmd struct {
 	Data    string        `placeholder:"DIR" help:"Data directory (default: ${data})."`
 	Demo    bool          `help:"Add a fleet of virtual printers, contracts, members and a spending public."`
-	Listen  string        `placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the page listens."`
+	Listen  string        `placeholder:"HOST:PORT" default:"${listen}" help:"Where the page listens."`
 	Port    *int          `help:"Port of the page; 0 picks a free one."`
 	Host    []string      `placeholder:"NAME" help:"Answer to this name too, beside localhost and addresses (repeatable); for a proxy in front."`
 	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates minted, or units of ore accepted (ore=N), in all."`
@@ -29,7 +32,7 @@ type upCmd struct {
 	Profile string        `hidden:""`
 	LogJSON bool          `name:"log-json" help:"Log lines as JSON."`
 	tlsFlags
-	NATS             string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents of other processes (NATS)."`
+	NATS             string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents and other processes (NATS)."`
 	Alone            bool          `help:"Start a restored directory though no mirror can tell whether its log is behind."`
 	Resume           []string      `placeholder:"DIGGER" help:"Let a digger that the refinery stopped go on (repeatable), after you have looked at why."`
 	WitnessPolicy    string        `type:"existingfile" placeholder:"FILE" help:"Ask the witnesses of this C2SP tlog-policy file to cosign each checkpoint."`
