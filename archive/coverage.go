@@ -14,6 +14,9 @@ import (
 	"robotorq.org/reserve/proof"
 )
 
+// BackupsFile lies in a data directory of which copies were taken, and says when.
+const BackupsFile = "backups.json"
+
 // Coverage says of one kind of file of a data directory by what it is checked, or
 // why it is not.
 type Coverage struct {
@@ -60,6 +63,7 @@ func kinds() []kind {
 		{"division", named("apart.json"), false, "digest kept at the last stop", true},
 		{"spools", below("robots"), false, "digest kept at the last stop", true},
 		{"people of the demo", below("demo"), false, "digest kept at the last stop", true},
+		{"record of backups", named(BackupsFile, BackupsFile+".partial"), false, "means nothing to the proof: when copies were taken, for the operator", false},
 		{"settings", named("*.toml"), false, "yours to change; read anew by each start", false},
 	}
 }

@@ -65,6 +65,7 @@ func checkExports(t *testing.T, r *prooftest.Reserve, x *archive.Index) {
 }
 
 func TestEveryCertificateIsExportedFromTheDirectoryAlone(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	for _, sealed := range []bool{false, true} {
 		r, dir := smallReserve(t), t.TempDir()
 		w := openWriter(t, filepath.Join(dir, "packs"), archive.WriterOptions{BlockBytes: 2 << 10})
@@ -81,6 +82,7 @@ func TestEveryCertificateIsExportedFromTheDirectoryAlone(t *testing.T) {
 }
 
 func TestTheIndexFollowsALogThatGrows(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	r, dir := smallReserve(t), t.TempDir()
 	keep(t, r, dir)
 	x := openIndex(t, dir, r)

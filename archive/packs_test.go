@@ -276,6 +276,7 @@ func finish(t *testing.T, dir string, all []archive.Record) {
 }
 
 func TestEveryFlippedByteOfPacksIsFoundAndItsFileNamed(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	dir := t.TempDir()
 	w := openWriter(t, dir, archive.WriterOptions{BlockBytes: 1 << 10})
 	group(t, w, 1, 2)
@@ -346,6 +347,7 @@ func TestUnknownMissingAndRenamedFilesAreNamed(t *testing.T) {
 // TestAnyHistoryOfWritesSealsAndCrashesKeepsWhatWasFlushed drives a writer at
 // random beside a list of what was acknowledged.
 func TestAnyHistoryOfWritesSealsAndCrashesKeepsWhatWasFlushed(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "packs")
 		must(t, err)

@@ -106,6 +106,7 @@ func classBytes(sum archive.Summary, c archive.Class) uint64 {
 }
 
 func TestAPrunedDirectoryProvesAllThatItKeeps(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	dir := t.TempDir()
 	r := longReserve(t, dir)
 	whole := verified(t, r, dir)
@@ -211,6 +212,7 @@ func TestAPrunedDirectoryProvesAllThatItKeeps(t *testing.T) {
 }
 
 func TestCertificatesArePrunedByAge(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	r, dir := longCopy(t)
 	middle := r.Certs[len(r.Certs)/2]
 	older := uint64(0)
@@ -231,6 +233,7 @@ func TestCertificatesArePrunedByAge(t *testing.T) {
 }
 
 func TestWhatIsMissingAndNotListedIsAFault(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	r, dir := longCopy(t)
 	_, err := archive.Prune(t.Context(), dir, archive.PruneOptions{Profile: r.Profile, Level: archive.LevelIngots,
 		Keep: func(c proof.Certificate) bool { return c.Serial > 3 }})
@@ -280,6 +283,7 @@ func TestWhatIsMissingAndNotListedIsAFault(t *testing.T) {
 // TestAPruningThatWasInterruptedVerifiesAndIsFinished makes the states between the
 // steps of a pruning by hand.
 func TestAPruningThatWasInterruptedVerifiesAndIsFinished(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	r, dir := longCopy(t)
 	before := t.TempDir()
 	copyDir(t, filepath.Join(dir, "packs"), filepath.Join(before, "packs"))

@@ -18,7 +18,10 @@ import (
 // attacked is a reserve with a StakeVault of 15 RT and 6,000,000 JT in each wallet, or one
 // less where there is demurrage.
 func attacked(t testing.TB, fields string) *reserve {
-	r := newReserve(t, `{"min_members": 3, "genesis_growth": "0.75", "stake_target": 54000000`+fields+`}`)
+	if !strings.Contains(fields, "stake_target") {
+		fields += `, "stake_target": 54000000`
+	}
+	r := newReserve(t, `{"min_members": 3, "genesis_growth": "0.75"`+fields+`}`)
 	r.enrol("org:acme", "org:eve", "member:ada", "member:bob", "member:eve")
 	r.donate(1, 20)
 	r.advance(policy.Hour)
@@ -26,6 +29,11 @@ func attacked(t testing.TB, fields string) *reserve {
 		t.Fatalf("Ada begins with %d JT, Bob with %d, Eve with %d", each, r.wealth("member:bob"), r.wealth("member:eve"))
 	}
 	return r
+}
+
+func (r *reserve) capital() torq.JT {
+	s := r.book.State()
+	return s.Capital()
 }
 
 // wealth is all that a member holds.
@@ -224,6 +232,56 @@ func TestSquattingOnAContractsPlacesTakesOneInAnHour(t *testing.T) {
 	}
 	r.invests("member:bob", 2, 1_000_000)
 	r.must(&ledger.Fund{Contract: 2, VaultPart: 995_000})
+	r.audited()
+}
+
+// A thousand places are a thousand wallets, or one wallet's thousand hours. Whoever has
+// taken all of them has invested a JT in each; the vault funds the rest meanwhile, and what
+// nobody else can invest the vault pays itself.
+func TestSquattingOnAllPlacesOfAContractKeepsOnlyInvestorsOut(t *testing.T) {
+	r := attacked(t, `, "deposit": "0"`)
+	r.must(&ledger.Award{Terms: r.terms(2, 72_000_000, 2_000_000)})
+	for range ledger.MaxInvestments {
+		r.invests("member:eve", 2, 1)
+		r.advance(policy.Hour)
+	}
+	if c := contract(t, r.book, 2); len(c.Investments) != ledger.MaxInvestments {
+		t.Fatalf("%d places are taken", len(c.Investments))
+	}
+	r.refused(r.order("member:bob", ledger.Operation{Kind: ledger.OpInvest, To: origin + "#2", Amount: 1}), ledger.CodeNotEligible)
+	terms := contract(t, r.book, 2).Terms
+	if r.now >= terms.Deadline {
+		r.must(&ledger.Abandon{Contract: 2})
+	} else {
+		r.must(&ledger.Fund{Contract: 2, VaultPart: 2_000_000 - ledger.MaxInvestments})
+	}
+	r.audited()
+}
+
+// Each alone would fit below stake_target; together they would not.
+func TestDonatedLabourOfSeveralContractsAtOnceStaysBelowTheTarget(t *testing.T) {
+	const target = torq.JT(100_000_000)
+	r := attacked(t, `, "stake_target": 100000000`)
+	room := target - r.capital()
+	work := func(growth torq.JT) uint64 { return uint64(growth) * 4 / 3 / 3600 * 3600 } // three quarters of it are growth
+	share := work(room * 2 / 5)
+	for n := uint64(2); n <= 3; n++ {
+		r.must(&ledger.Award{Terms: r.terms(n, share, 0)})
+	}
+	err := r.refused(&ledger.Award{Terms: r.terms(4, share, 0)}, ledger.CodeVaultCheck)
+	if !strings.Contains(err.Error(), "donated_labour") || !strings.Contains(err.Error(), "other donated labour") {
+		t.Error(err)
+	}
+	r.must(&ledger.Fund{Contract: 2})
+	r.refused(&ledger.Award{Terms: r.terms(4, share, 0)}, ledger.CodeVaultCheck)
+	r.must(&ledger.Abandon{Contract: 3}) // there is room again
+	r.must(&ledger.Award{Terms: r.terms(4, share, 0)})
+	r.must(&ledger.Close{Contract: 2, Cause: ledger.CauseCancelled}) // nothing of it was accepted
+	r.must(&ledger.Award{Terms: r.terms(5, share, 0)})
+	r.refused(&ledger.Award{Terms: r.terms(6, share, 0)}, ledger.CodeVaultCheck)
+	if r.capital() > target {
+		t.Errorf("the capital is %d JT of %d", r.capital(), target)
+	}
 	r.audited()
 }
 

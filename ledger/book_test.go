@@ -212,7 +212,7 @@ func (r *reserve) mintOf(contract uint64) ledger.Outcome {
 	return r.must(&ledger.Mint{Serial: r.book.State().Certificates + 1, Work: []ledger.Work{{Contract: contract, Ore: uint64(rt)}}})
 }
 
-const twoMembers = `{"min_members": 2, "deposit": "0", "demurrage_per_year": "0", "stake_target": 2000000, "genesis_growth": "0.55555555555555556"}`
+const twoMembers = `{"min_members": 2, "deposit": "0", "demurrage_per_year": "0", "stake_target": 2000001, "genesis_growth": "0.55555555555555556"}`
 
 // exampleReserve is the reserve of the worked examples: two members, and a
 // StakeVault that holds 2,000,000 JT of donated labour.

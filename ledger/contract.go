@@ -130,6 +130,28 @@ func (b *Book) CheckContract(a *Award, robots []Robot, now uint64) error {
 	return reasons.error(t.Number)
 }
 
+// CheckProposal tests of a contract what no time before its award can mend: the terms,
+// the robots' rating, the room for donated labour. What the vault and the enterprise
+// hold, and for whom the robots are booked, is left to [Book.CheckContract]. Every
+// reason is in the error, as there.
+func (b *Book) CheckProposal(a *Award, robots []Robot, now uint64) error {
+	p := b.Policy(now)
+	if p == nil {
+		return failf(CodePolicy, "no policy is adopted yet")
+	}
+	t := &a.Terms
+	var reasons refusals
+	b.checkTerms(t, p, now, &reasons)
+	if t.Stake == 0 {
+		b.checkStake(t, a.VaultPart, p, &reasons)
+	}
+	if a.VaultPart < 0 || a.VaultPart > t.Stake {
+		reasons.add("stake", "the vault's part is %d JT, S is %d", a.VaultPart, t.Stake)
+	}
+	checkRating(t, robots, now, &reasons)
+	return reasons.error(t.Number)
+}
+
 // checkTerms tests the bounds that policy sets.
 func (b *Book) checkTerms(t *Terms, p *policy.Document, now uint64, r *refusals) {
 	if t.Number == 0 || t.Number > torq.MaxInteger {
@@ -161,10 +183,10 @@ func (b *Book) checkTerms(t *Terms, p *policy.Document, now uint64, r *refusals)
 // checkStake tests what the vault's part would take.
 func (b *Book) checkStake(t *Terms, part torq.JT, p *policy.Document, r *refusals) {
 	if t.Stake == 0 {
-		growth := torq.JT(p.GenesisGrowth.Floor(int64(t.Work)))
-		if room := torq.JT(p.StakeTarget) - b.state.Capital(); growth > room {
-			r.add("donated_labour", "donated labour of %d ore would grow the capital by %d JT, stake_target leaves room for %d",
-				t.Work, growth, room)
+		growth, others := torq.JT(p.GenesisGrowth.Ceil(int64(t.Work))), b.donated(p, t.Number)
+		if room := torq.JT(p.StakeTarget) - b.state.Capital() - others; growth > room {
+			r.add("donated_labour", "donated labour of %d ore would grow the capital by %d JT, stake_target leaves room for %d (other donated labour may still grow it by %d)",
+				t.Work, growth, room, others)
 		}
 		return
 	}
@@ -182,6 +204,25 @@ func (b *Book) checkStake(t *Terms, part torq.JT, p *policy.Document, r *refusal
 		r.add("enterprise_cap", "%s would hold %d JT of the vault's capital, at most %s of %d = %d",
 			t.Enterprise, held, p.EnterpriseCap, b.state.Capital(), most)
 	}
+}
+
+// donated is by how much the donated labour of other contracts may still grow the capital:
+// tested one at a time, several at once would together exceed what is wanted.
+func (b *Book) donated(p *policy.Document, except uint64) (growth torq.JT) {
+	for number, c := range b.contracts.items {
+		if number == except || c.Terms.Stake != 0 {
+			continue
+		}
+		left := uint64(0)
+		switch c.Stage {
+		case Awarded:
+			left = c.Terms.Work
+		case Funded, Active, Closing:
+			left = c.Expected - c.Minted
+		}
+		growth += torq.JT(p.GenesisGrowth.Ceil(int64(left)))
+	}
+	return growth
 }
 
 func (b *Book) deployedTo(enterprise string, except uint64) torq.JT {
@@ -205,6 +246,16 @@ func (b *Book) checkDeposit(t *Terms, c *Contract, p *policy.Document, r *refusa
 }
 
 func (b *Book) checkRobots(t *Terms, robots []Robot, now uint64, r *refusals) {
+	for _, robot := range robots {
+		if other, ok := b.bookedFor(robot.ID); ok && other != t.Number {
+			r.add("booked", "robot %s works for contract %d", robot.ID, other)
+		}
+	}
+	checkRating(t, robots, now, r)
+}
+
+// checkRating tests that the robots of the terms are bonded and can do the work.
+func checkRating(t *Terms, robots []Robot, now uint64, r *refusals) {
 	var rating rating
 	for _, robot := range robots {
 		if !slices.Contains(t.Robots, robot.ID) {
@@ -212,9 +263,6 @@ func (b *Book) checkRobots(t *Terms, robots []Robot, now uint64, r *refusals) {
 		}
 		if !robot.Bonded {
 			r.add("bonded", "robot %s is not bonded", robot.ID)
-		}
-		if other, ok := b.bookedFor(robot.ID); ok && other != t.Number {
-			r.add("booked", "robot %s works for contract %d", robot.ID, other)
 		}
 		rating.addProduct(robot.Watts, robot.TokensPerSecond)
 	}

@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -11,176 +10,21 @@ import (
 	"pgregory.net/rapid"
 
 	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/ledger/slow"
 	"robotorq.org/reserve/torq"
 )
-
-// reference is the slow, obvious ledger: it holds every account's value in binary
-// fractions of a JT (2⁻²⁵⁶) and touches every account at every tick, dividend and
-// yield. It follows the text of the specification and shares no code with the fast
-// one.
-type reference struct {
-	d, q, u63, share95    *big.Int
-	savers, limit         *big.Rat
-	wallets, savings      map[string]*big.Int // JT · 2²⁵⁶
-	eligible              map[string]bool
-	control, savedControl int64
-	disto, stake, issued  int64
-}
-
-const fraction = 256
-
-func newReference(q uint64, savers, limit string) *reference {
-	r := &reference{
-		d: pow2(63), q: new(big.Int).SetUint64(q), u63: pow2(63), share95: pow2(95),
-		wallets: map[string]*big.Int{}, savings: map[string]*big.Int{}, eligible: map[string]bool{},
-	}
-	r.savers, _ = new(big.Rat).SetString(savers)
-	r.limit, _ = new(big.Rat).SetString(limit)
-	return r
-}
-
-func pow2(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
-
-func jt(a int64) *big.Int { return new(big.Int).Lsh(big.NewInt(a), fraction) }
-
-func floorJT(x *big.Int) int64 { return new(big.Int).Rsh(x, fraction).Int64() }
-
-func ceilJT(x *big.Int) int64 { return -new(big.Int).Rsh(new(big.Int).Neg(x), fraction).Int64() }
-
-func ratio(x, num, den *big.Int) *big.Int {
-	y := new(big.Int).Mul(x, num)
-	return y.Quo(y, den)
-}
-
-func (r *reference) total() *big.Int {
-	sum := new(big.Int)
-	for _, v := range r.wallets {
-		sum.Add(sum, v)
-	}
-	return sum
-}
-
-// move changes a value by a JT; one that becomes 0 loses its fraction.
-func move(values map[string]*big.Int, id string, a int64) {
-	v := values[id]
-	if v == nil {
-		v = new(big.Int)
-	}
-	v = new(big.Int).Add(v, jt(a))
-	if a < 0 && (floorJT(v) == 0 || v.Sign() < 0) { // its own rounding may leave a hair less than nothing
-		v = new(big.Int)
-	}
-	values[id] = v
-}
-
-func (r *reference) do(op ledger.RunOperation) {
-	a := int64(op.Amount)
-	switch op.Op {
-	case ledger.RunEnrol:
-		r.wallets[op.ID], r.eligible[op.ID] = new(big.Int), op.Eligible
-	case ledger.RunLeave:
-		r.eligible[op.ID] = false
-	case ledger.RunMint:
-		r.issued += 3_600_000
-		r.disto += 3_600_000
-	case ledger.RunSend:
-		move(r.wallets, op.From, -a)
-		move(r.wallets, op.To, a)
-	case ledger.RunSave:
-		move(r.wallets, op.ID, -a)
-		move(r.savings, op.ID, a)
-		r.control -= a
-		r.savedControl += a
-	case ledger.RunUnsave:
-		r.unsave(op.ID, a)
-	case ledger.RunDividend:
-		r.dividend(a)
-	case ledger.RunTick:
-		for range op.Hours {
-			r.hour()
-		}
-	}
-}
-
-func (r *reference) unsave(id string, a int64) {
-	move(r.savings, id, -a)
-	r.savedControl -= a
-	left := new(big.Int)
-	for _, v := range r.savings {
-		left.Add(left, v)
-	}
-	if left.Sign() == 0 {
-		r.stake += r.savedControl
-		r.savedControl = 0
-	}
-	move(r.wallets, id, a)
-	r.control += a
-}
-
-func (r *reference) members() (n int64) {
-	for _, yes := range r.eligible {
-		if yes {
-			n++
-		}
-	}
-	return n
-}
-
-func (r *reference) dividend(amount int64) {
-	n := r.members()
-	for a := amount / n; a > 0; a-- {
-		g := new(big.Int).Mul(big.NewInt(a), r.share95)
-		g.Add(g, new(big.Int).Sub(r.d, big.NewInt(1))).Quo(g, r.d)
-		each := new(big.Int).Mul(g, r.d)
-		each.Lsh(each, fraction-95)
-		cost := ceilJT(new(big.Int).Mul(each, big.NewInt(n)))
-		if cost > r.disto {
-			continue
-		}
-		for id, yes := range r.eligible {
-			if yes {
-				r.wallets[id] = new(big.Int).Add(r.wallets[id], each)
-			}
-		}
-		r.disto -= cost
-		r.control += cost
-		return
-	}
-}
-
-func (r *reference) hour() {
-	next := ratio(r.d, r.q, r.u63)
-	for id, v := range r.wallets {
-		r.wallets[id] = ratio(v, next, r.d)
-	}
-	r.d = next
-	control := min(r.control, ceilJT(r.total()))
-	collected := r.control - control
-	r.control = control
-	floorOf := func(x *big.Rat) int64 { return new(big.Int).Quo(x.Num(), x.Denom()).Int64() }
-	part := floorOf(new(big.Rat).Mul(r.savers, new(big.Rat).SetInt64(collected)))
-	most := new(big.Rat).Mul(r.limit, new(big.Rat).SetInt64(r.savedControl))
-	yield := min(part, floorOf(most.Quo(most, new(big.Rat).SetInt64(8760))))
-	if yield > 0 {
-		for id, v := range r.savings {
-			r.savings[id] = ratio(v, big.NewInt(r.savedControl+yield), big.NewInt(r.savedControl))
-		}
-		r.savedControl += yield
-	}
-	r.stake += collected - yield
-}
 
 // model drives the fast ledger and the reference with the same operations.
 type model struct {
 	run  *ledger.Run
-	slow *reference
+	slow *slow.Bare
 	ids  []string
 	pick func(n int64, label string) int64 // from 0 to n-1
 	ops  int
 }
 
 func newModel(t testing.TB, demurrage string, q uint64, pick func(int64, string) int64) *model {
-	return &model{run: newRun(t, demurrage, "0.5", "0.12"), slow: newReference(q, "0.5", "0.12"), pick: pick}
+	return &model{run: newRun(t, demurrage, "0.5", "0.12"), slow: slow.NewBare(q, "0.5", "0.12"), pick: pick}
 }
 
 func (m *model) anyone() string {
@@ -246,7 +90,7 @@ func (m *model) step() error {
 		return fmt.Errorf("operation %d %+v: %w", m.ops, op, err)
 	}
 	if code == "" {
-		m.slow.do(op)
+		m.slow.Do(op)
 		if op.Op == ledger.RunEnrol {
 			m.ids = append(m.ids, op.ID)
 		}
@@ -262,9 +106,9 @@ func (m *model) step() error {
 
 // justified tests a refusal against the reference.
 func (m *model) justified(op ledger.RunOperation, code ledger.Code) error {
-	_, from := m.slow.wallets[op.From]
-	_, to := m.slow.wallets[op.To]
-	_, id := m.slow.wallets[op.ID]
+	_, from := m.slow.Wallet(op.From)
+	_, to := m.slow.Wallet(op.To)
+	_, id := m.slow.Wallet(op.ID)
 	unknown := op.Op == ledger.RunSend && (!from || !to) || (op.Op == ledger.RunSave || op.Op == ledger.RunUnsave || op.Op == ledger.RunLeave) && !id
 	want := ledger.Code("")
 	switch {
@@ -276,7 +120,7 @@ func (m *model) justified(op ledger.RunOperation, code ledger.Code) error {
 		want = ledger.CodeNotEligible
 	case op.Amount <= 0:
 		want = ledger.CodeAmountInvalid
-	case op.Op == ledger.RunDividend && int64(op.Amount) <= m.slow.disto:
+	case op.Op == ledger.RunDividend && op.Amount <= m.slow.Totals().Disto:
 		want = ledger.CodeNothingToPay
 	default:
 		want = ledger.CodeInsufficientFunds
@@ -296,20 +140,19 @@ func (m *model) compare() error {
 	for a := range m.run.Book().Accounts() {
 		sum += a.Balance
 		saved += a.Savings
-		if slow := torq.JT(floorJT(m.slow.wallets[a.Account])); far(a.Balance, slow) {
+		if slow, _ := m.slow.Wallet(a.Account); far(a.Balance, slow) {
 			return fmt.Errorf("%s holds %d JT, the reference %d", a.Account, a.Balance, slow)
 		}
-		if v := m.slow.savings[a.Account]; v != nil && far(a.Savings, torq.JT(floorJT(v))) {
-			return fmt.Errorf("%s saved %d JT, the reference %d", a.Account, a.Savings, floorJT(v))
+		if slow := m.slow.Saved(a.Account); far(a.Savings, slow) {
+			return fmt.Errorf("%s saved %d JT, the reference %d", a.Account, a.Savings, slow)
 		}
 	}
 	if sum > s.Wallets || saved > s.Savings {
 		return fmt.Errorf("values %d and %d JT are above the control totals %d and %d", sum, saved, s.Wallets, s.Savings)
 	}
-	if far(s.Wallets, torq.JT(m.slow.control)) || far(s.Savings, torq.JT(m.slow.savedControl)) ||
-		far(s.Available, torq.JT(m.slow.stake)) || s.Disto != torq.JT(m.slow.disto) || s.Supply() != torq.JT(m.slow.issued) {
-		return fmt.Errorf("totals %d %d %d %d, the reference %d %d %d %d", s.Wallets, s.Savings, s.Available, s.Disto,
-			m.slow.control, m.slow.savedControl, m.slow.stake, m.slow.disto)
+	want := m.slow.Totals()
+	if far(s.Wallets, want.Wallets) || far(s.Savings, want.Savings) || far(s.Available, want.Available) || s.Disto != want.Disto || s.Supply() != want.Supply {
+		return fmt.Errorf("totals %d %d %d %d %d, the reference %+v", s.Wallets, s.Savings, s.Available, s.Disto, s.Supply(), want)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type text struct {
 
 func number(n int64) *big.Int { return big.NewInt(n) }
 
+func pow2(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
+
 func copied(x *big.Int) *big.Int { return new(big.Int).Set(x) }
 
 // quo is floor and ceil of a · b / c, all of them at least 0.

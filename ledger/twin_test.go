@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/ledger/slow"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/seal"
@@ -21,7 +22,7 @@ import (
 // twin drives the fast books and the slow ones with the same commands.
 type twin struct {
 	fast     *ledger.Book
-	slow     *slow
+	slow     *slow.Books
 	now      uint64
 	pick     func(n int64, label string) int64 // from 0 to n−1
 	accounts []string
@@ -43,7 +44,7 @@ const lively = `{"min_members": 2, "genesis_growth": "0.60000007", "bond_fee": "
 	"enterprise_cap": "0.6", "enterprise_cap_from": 36000000, "release_every": 1200000, "backlog_over": 172800000, "savings_cap": "0.2"}`
 
 func newTwin(t testing.TB, fields string, pick func(int64, string) int64) (*twin, error) {
-	w := &twin{slow: newSlow(), now: start, pick: pick, known: map[string]ledger.Known{}, done: map[ledger.Kind]int{}, refused: map[ledger.Code]int{}}
+	w := &twin{slow: slow.New(origin), now: start, pick: pick, known: map[string]ledger.Known{}, done: map[ledger.Kind]int{}, refused: map[ledger.Code]int{}}
 	w.fast = ledger.New(torq.Standard(), origin, w)
 	w.next.contract = 1
 	data := policyFile(t, fields)
@@ -69,16 +70,13 @@ func (w *twin) do(c ledger.Command) error {
 	if _, err := w.fast.Advance(w.now); err != nil {
 		return err
 	}
-	if len(w.slow.policies) > 0 {
-		w.slow.live(w.now)
-	}
 	out, err := w.fast.Apply(c, w.now)
 	if ledger.CodeOf(err) == ledger.CodeInvariant {
 		return err
 	}
-	if w.slow.told = err; !out.Repeated && ledger.CodeOf(err) != ledger.CodeConflict {
-		if code := w.slow.do(c, w.now); code != ledger.CodeOf(err) {
-			return fmt.Errorf("%s: %v, the slow books say %q", c.Key(), err, code)
+	if !out.Repeated && ledger.CodeOf(err) != ledger.CodeConflict {
+		if err := w.slow.Follow(c, w.now, err); err != nil {
+			return err
 		}
 	}
 	if err == nil {
@@ -90,7 +88,7 @@ func (w *twin) do(c ledger.Command) error {
 		return err
 	}
 	w.drain()
-	if err := w.slow.differs(w.fast); err != nil {
+	if err := w.slow.Compare(w.fast, w.now); err != nil {
 		return fmt.Errorf("after %s: %w", c.Key(), err)
 	}
 	return nil
@@ -209,7 +207,7 @@ func (w *twin) fund(n uint64) ledger.Command {
 // mint fills a certificate from contracts that have ore left, or does something wrong.
 func (w *twin) mint() ledger.Command {
 	m := &ledger.Mint{Serial: w.fast.State().Certificates + 1}
-	missing := uint64(certificateJT)
+	missing := uint64(rt)
 	for n, c := range w.fast.Contracts() {
 		if c.Stage != ledger.Funded && c.Stage != ledger.Active && c.Stage != ledger.Closing || missing == 0 {
 			continue
@@ -288,7 +286,7 @@ func (w *twin) command() (ledger.Command, error) {
 		return w.enrol(), nil
 	case k < 8:
 		return w.status(), nil
-	case k < 9 && len(w.slow.policies) < 30:
+	case k < 9 && w.slow.Policies() < 30:
 		return w.amend()
 	case k < 20:
 		return w.award(), nil
@@ -425,7 +423,7 @@ func (w *twin) everythingHappened(t *testing.T) {
 		stages[c.Stage]++
 	}
 	t.Logf("%d postings, %d hours, %d certificates, %d recalled, %d bonds, %d notices; stages %v; done %v; refused %v; within a JT of the funds the two differed %d times, a total by one JT %d times",
-		s.Seq, s.Hour-start/policy.Hour, s.Certificates, s.Recalled, s.BondCount, s.Notices, stages, w.done, w.refused, w.slow.contradicted, w.slow.off)
+		s.Seq, s.Hour-start/policy.Hour, s.Certificates, s.Recalled, s.BondCount, s.Notices, stages, w.done, w.refused, w.slow.Tally().Contradicted, w.slow.Tally().Off)
 	kinds := []ledger.Kind{ledger.KindPolicy, ledger.KindEnrol, ledger.KindStatus, ledger.KindOrder, ledger.KindAward, ledger.KindFund, ledger.KindAccept,
 		ledger.KindAbandon, ledger.KindMint, ledger.KindClose, ledger.KindRecall, ledger.KindRedeem, ledger.KindReissue}
 	if i := slices.IndexFunc(kinds, func(k ledger.Kind) bool { return w.done[k] == 0 }); i >= 0 {
@@ -444,7 +442,7 @@ func (w *twin) everythingHappened(t *testing.T) {
 			t.Errorf("no contract is %s", stage)
 		}
 	}
-	if s.Notices == 0 || s.BondCount == 0 || w.slow.compared < 1000 {
+	if s.Notices == 0 || s.BondCount == 0 || w.slow.Tally().Compared < 1000 {
 		t.Error("too little happened")
 	}
 }

@@ -21,8 +21,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/gowebpki/jcs"
+
+	"robotorq.org/reserve/strictjson"
 )
 
 // Code names the kind of an [Error]; codes never change their meaning.
@@ -159,17 +162,30 @@ func Default(origin string, issuedMS uint64) (Document, error) {
 		EnrolPerDay: 100, RebindDelay: 7 * Day, MaxWatts: 20_000, MaxTokensPerSecond: 100,
 		Notice: 24 * Hour, ClosingNotice: 60 * Second, IdleLimit: 14 * Day,
 	}
+	presets, err := defaultPresets()
+	if err != nil {
+		return Document{}, err
+	}
+	for _, p := range presets {
+		p.Curve = slices.Clone(p.Curve) // whoever has a document may amend it
+		d.Presets = append(d.Presets, p)
+	}
+	return d, d.Validate()
+}
+
+// defaultPresets draws up the curves of the default policy, once: they are always the same.
+var defaultPresets = sync.OnceValues(func() (presets []Preset, err error) {
 	for _, named := range [...][2]string{
 		{"default", "2.2"}, {"immediate", "6"}, {"long", "1"}, {"medium", "2"}, {"short-hardware", "3"}, {"software", "4.5"},
 	} {
 		p, err := Weibull(named[0], mustRate(named[1]))
 		if err != nil {
-			return Document{}, err
+			return nil, err
 		}
-		d.Presets = append(d.Presets, p)
+		presets = append(presets, p)
 	}
-	return d, d.Validate()
-}
+	return presets, nil
+})
 
 const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
 
@@ -183,6 +199,9 @@ func Amend(base Document, fields []byte) (Document, error) {
 	var named struct {
 		Q       *Factor `json:"q"`
 		Presets *json.RawMessage
+	}
+	if err := strictjson.Check(fields, &d); err != nil {
+		return Document{}, failf(CodeMalformed, "policy file: %v", err)
 	}
 	if err := decodeStrict(fields, &d); err != nil {
 		return Document{}, err

@@ -184,10 +184,29 @@ func powFloat(x *big.Float, n int) *big.Float {
 }
 
 // rootAtMost reports whether keep^(1/8760) · 2⁶⁴ ≤ half, for half twice a bound
-// of q: exactly, as keep · 2^(64·8760) ≤ half^8760.
+// of q: exactly, as keep · 2^(64·8760) ≤ half^8760. Only where 256 bits cannot tell the two
+// apart are all half a million computed.
 func rootAtMost(keep *big.Rat, half *big.Int) bool {
+	if order, sure := compareRoughly(keep, half); sure {
+		return order <= 0
+	}
 	left := new(big.Int).Lsh(keep.Num(), 64*HoursPerYear)
 	right := new(big.Int).Exp(half, big.NewInt(HoursPerYear), nil)
 	right.Mul(right, keep.Denom())
 	return left.Cmp(right) <= 0
+}
+
+// compareRoughly compares keep with (half / 2⁶⁴)^8760. Each of some 30 roundings of the
+// power is off by 2⁻²⁵⁶ of it at most, and is raised to at most 8760 after that: all
+// together below 2⁻²³⁷ of it. It is sure of what lies 2⁻²⁰⁰ apart.
+func compareRoughly(keep *big.Rat, half *big.Int) (order int, sure bool) {
+	const precision = 256
+	left := new(big.Float).SetPrec(precision).SetRat(keep)
+	right := new(big.Float).SetPrec(precision).SetInt(half)
+	right = powFloat(right.SetMantExp(right, -64), HoursPerYear)
+	apart := new(big.Float).SetPrec(precision).Sub(left, right)
+	if apart.Sign() == 0 || apart.MantExp(nil) < left.MantExp(nil)-200 {
+		return 0, false
+	}
+	return apart.Sign(), true
 }

@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/strictjson"
 )
 
 // DeriveRequest is the input of `proof derive`.
@@ -101,7 +101,7 @@ func ReadDeriveFile(data []byte) (DeriveRequest, error) {
 
 func readDeriveJSON(text []byte) (DeriveRequest, error) {
 	var members map[string]json.RawMessage
-	if err := readJSON(text, &members, false); err != nil {
+	if err := readJSON(text, &members); err != nil {
 		return DeriveRequest{}, err
 	}
 	if _, dsse := members["payloadType"]; dsse {
@@ -112,7 +112,7 @@ func readDeriveJSON(text []byte) (DeriveRequest, error) {
 		return reportOf(env)
 	}
 	var req DeriveRequest
-	if err := readJSON(text, &req, true); err != nil {
+	if err := readJSON(text, &req); err != nil {
 		return DeriveRequest{}, err
 	}
 	if req.Reports == nil {
@@ -180,7 +180,7 @@ const maxTreeOre = 1 << 30
 // ReadIngotFile reads the JSON request of `proof ingot`.
 func ReadIngotFile(data []byte) (IngotRequest, error) {
 	var req IngotRequest
-	if err := readJSON(data, &req, true); err != nil {
+	if err := readJSON(data, &req); err != nil {
 		return IngotRequest{}, err
 	}
 	return req, nil
@@ -209,17 +209,11 @@ func IngotTree(req IngotRequest) (IngotAnswer, error) {
 	return IngotAnswer{Root: root, Leaf: leaf, Path: path}, nil
 }
 
-// readJSON reads exactly one JSON value; closed refuses unknown members.
-func readJSON(data []byte, v any, closed bool) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if closed {
-		d.DisallowUnknownFields()
-	}
-	if err := d.Decode(v); err != nil {
+// readJSON reads exactly one JSON value, without unknown or repeated members, names in
+// other case, and null.
+func readJSON(data []byte, v any) error {
+	if err := strictjson.Decode(data, v); err != nil {
 		return fmt.Errorf("not the JSON that was expected: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something behind the JSON document")
 	}
 	return nil
 }

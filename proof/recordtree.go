@@ -51,7 +51,7 @@ func (r *RecordInput) UnmarshalJSON(b []byte) error {
 		Contract string     `json:"contract"`
 		Spans    []SpanJSON `json:"spans"`
 	}
-	if err := readJSON(b, &parts, true); err != nil {
+	if err := readJSON(b, &parts); err != nil {
 		return err
 	}
 	*r = RecordInput{Refinery: parts.Refinery, Seq: parts.Seq, Contract: parts.Contract, Spans: parts.Spans}
@@ -74,7 +74,7 @@ const maxTreeRecords = torq.IngotsPerCertificate
 // ReadRecordsFile reads the JSON request of `proof records`.
 func ReadRecordsFile(data []byte) (RecordsRequest, error) {
 	var req RecordsRequest
-	if err := readJSON(data, &req, true); err != nil {
+	if err := readJSON(data, &req); err != nil {
 		return RecordsRequest{}, err
 	}
 	if (len(req.Ingots) == 0) == (req.Ingot == nil) {

@@ -41,14 +41,7 @@ func (v view) keys(role, name string) []seal.Key {
 // signedBy checks an envelope against the charter's keys of a role and name ("":
 // any name of the role).
 func (v view) signedBy(artefact string, env seal.Envelope, role, name string, ms uint64) *Fault {
-	c := v.charter()
-	if c == nil {
-		return fault(artefact, env.Digest(), "signature", "there is no charter yet")
-	}
-	if err := seal.VerifyEnvelope(env, v.keys(role, name), v.required(role, ms), ms); err != nil {
-		return sealFault(artefact, env.Digest(), err)
-	}
-	return nil
+	return v.signatories(role, name, ms).verify(artefact, env, env.Digest)
 }
 
 // required lists the algorithms that a role had to sign with at ms: those of the

@@ -35,13 +35,20 @@ func (s *Station) now() uint64 { return uint64(s.Clock.Now().UnixMilli()) }
 // Propose takes the proposal of an enterprise, signed with its organisation's keys, and
 // gives it its number. The same proposal again is answered with its case as it is.
 func (s *Station) Propose(ctx context.Context, env seal.Envelope) (Case, error) {
+	var by vouched
+	p, err := proposalOf(env)
+	if err == nil {
+		by, err = s.vouch(env, p.Enterprise)
+	}
+	if err != nil {
+		return s.proposed(ctx, env, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
 		return Case{}, s.broken
 	}
-	p, err := s.checkProposal(env)
-	if err != nil {
+	if err := s.checkOrigin(p); err != nil {
 		return Case{}, err
 	}
 	raw, err := env.EncodeCBOR()
@@ -58,7 +65,7 @@ func (s *Station) Propose(ctx context.Context, env seal.Envelope) (Case, error) 
 			return err
 		}
 		// A new one: it must be signed now, and by whom it binds.
-		if err := s.admitProposal(env, p); err != nil {
+		if err := s.admitProposal(env, p, by, c.Terms); err != nil {
 			return err
 		}
 		return addCase(ctx, tx, c, raw)
@@ -71,7 +78,21 @@ func (s *Station) Propose(ctx context.Context, env seal.Envelope) (Case, error) 
 	return c, nil
 }
 
-func (s *Station) checkProposal(env seal.Envelope) (proof.Proposal, error) {
+// proposed is the case of a proposal that is known: it may be asked for again whatever
+// refuses it now.
+func (s *Station) proposed(ctx context.Context, env seal.Envelope, refused error) (c Case, err error) {
+	found := false
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		c, found, err = caseOf(ctx, tx, env.Digest())
+		return err
+	})
+	if err == nil && !found {
+		err = refused
+	}
+	return c, err
+}
+
+func proposalOf(env seal.Envelope) (proof.Proposal, error) {
 	if env.PayloadType != proof.TypeProposal {
 		return proof.Proposal{}, &Error{Code: CodeRefused, Detail: fmt.Sprintf("%q is not a proposal", env.PayloadType)}
 	}
@@ -79,15 +100,19 @@ func (s *Station) checkProposal(env seal.Envelope) (proof.Proposal, error) {
 	if err != nil {
 		return p, &Error{Code: CodeRefused, Err: err}
 	}
-	if origin := s.registry.Origin(); p.Origin != origin {
-		return p, &Error{Code: CodeRefused, Detail: fmt.Sprintf("the proposal is for the reserve %q, this is %q", p.Origin, origin)}
-	}
 	return p, nil
 }
 
-func (s *Station) admitProposal(env seal.Envelope, p proof.Proposal) error {
+func (s *Station) checkOrigin(p proof.Proposal) error {
+	if origin := s.registry.Origin(); p.Origin != origin {
+		return &Error{Code: CodeRefused, Detail: fmt.Sprintf("the proposal is for the reserve %q, this is %q", p.Origin, origin)}
+	}
+	return nil
+}
+
+func (s *Station) admitProposal(env seal.Envelope, p proof.Proposal, by vouched, terms proof.Contract) error {
 	now := s.now()
-	if err := s.signedByOrg(env, p.Enterprise, now); err != nil {
+	if err := s.signedByOrg(env, p.Enterprise, now, by); err != nil {
 		return err
 	}
 	if err := recent("the proposal", p.Created, now); err != nil {
@@ -105,13 +130,21 @@ func (s *Station) admitProposal(env seal.Envelope, p proof.Proposal) error {
 	if waiting >= maxOpen {
 		return &Error{Code: CodeRefused, Detail: fmt.Sprintf("%d proposals of %s wait for an award already, at most %d may", waiting, p.Enterprise, maxOpen)}
 	}
-	return s.checkParties(p.Terms(), now)
+	if err := s.checkParties(terms, now); err != nil {
+		return err
+	}
+	signed := terms
+	signed.Funded = now
+	if _, err := proof.DecodeContract(signed.Encode()); err != nil {
+		return &Error{Code: CodeRefused, Err: err}
+	}
+	return s.Vault.Consider(terms, s.registry, now)
 }
 
 // signedByOrg tests that the keys of an organisation that count now have signed: those
 // by which the vault takes its orders. A rebinding that waits, or that a former key has
-// objected to, counts for neither.
-func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64) error {
+// objected to, counts for neither. by is what was verified before the lock was taken.
+func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64, by vouched) error {
 	versions := s.registry.PersonHistory(seal.RoleOrg, org)
 	if len(versions) == 0 {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is not enrolled", org)}
@@ -121,9 +154,8 @@ func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64) error {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is %s", org, newest.Org.Status)}
 	}
 	// Trust's own registry, which knows an enrolment before the vault has heard of it.
-	keys := proof.KeysAt(versions, now, s.Vault.Objected)
-	if err := seal.VerifyEnvelope(env, keys, seal.RequiredAlgorithms(seal.RoleOrg), now); err != nil {
-		return &Error{Code: CodeBadSignature, Detail: "not signed by the keys of " + org, Err: err}
+	if own := (vouched{org, proof.KeysAt(versions, now, s.Vault.Objected), now}); !by.holds(own) {
+		return own.verify(env)
 	}
 	return nil
 }
@@ -142,17 +174,21 @@ func recent(what string, signed, now uint64) error {
 // [*ledger.Error] with its figures, and has changed nothing; after any other error the
 // same instruction may be given again.
 func (s *Station) Instruct(ctx context.Context, env seal.Envelope) (Case, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
-		return Case{}, s.broken
-	}
 	if env.PayloadType != proof.TypeInstruction {
 		return Case{}, &Error{Code: CodeRefused, Detail: fmt.Sprintf("%q is not an instruction", env.PayloadType)}
 	}
 	i, err := proof.DecodeInstruction(env.Payload)
 	if err != nil {
 		return Case{}, &Error{Code: CodeRefused, Err: err}
+	}
+	by, err := s.lead(ctx, env, i)
+	if err != nil {
+		return Case{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return Case{}, s.broken
 	}
 	c, err := s.find(ctx, i.Contract)
 	if err != nil {
@@ -161,7 +197,7 @@ func (s *Station) Instruct(ctx context.Context, env seal.Envelope) (Case, error)
 	if c.Proposal != i.Proposal {
 		return c, &Error{Code: CodeRefused, Detail: fmt.Sprintf("the instruction is about proposal %s, contract %d is %s", i.Proposal, c.Number, c.Proposal)}
 	}
-	if err := s.mayInstruct(env, i, c); err != nil {
+	if err := s.mayInstruct(env, i, c, by); err != nil {
 		return c, err
 	}
 	if c.State.Over() || c.done(i.Action) {
@@ -192,13 +228,16 @@ func (s *Station) find(ctx context.Context, id string) (Case, error) {
 }
 
 // mayInstruct tests who has signed an instruction.
-func (s *Station) mayInstruct(env seal.Envelope, i proof.Instruction, c Case) error {
+func (s *Station) mayInstruct(env seal.Envelope, i proof.Instruction, c Case, by led) error {
 	now := s.now()
 	if err := recent("the instruction", i.Issued, now); err != nil {
 		return err
 	}
 	if i.Action == proof.ActionWithdraw {
-		return s.signedByOrg(env, c.Terms.Enterprise, now)
+		return s.signedByOrg(env, c.Terms.Enterprise, now, by.org)
+	}
+	if by.name != "" && by.charter == s.registry.Charter() {
+		return s.impartial(by.name, c)
 	}
 	var last error
 	for _, name := range s.trustees(i.Issued) {
@@ -206,7 +245,7 @@ func (s *Station) mayInstruct(env seal.Envelope, i proof.Instruction, c Case) er
 			return s.impartial(name, c)
 		}
 	}
-	return &Error{Code: CodeBadSignature, Detail: "the instruction is not signed by a trust key of the charter", Err: last}
+	return notOfTrust(last)
 }
 
 // trustees are the names of the charter's trust keys at a time.

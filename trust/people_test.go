@@ -34,7 +34,7 @@ func (o *office) version(before *seal.Enrolment, edit func(*seal.Enrolment)) (se
 
 // draft is a member before the first version.
 func (o *office) draft(id string) *seal.Enrolment {
-	return &seal.Enrolment{Origin: prooftest.Origin, ID: id, Keys: prooftest.Signer(o.t, "someone", seal.RoleMember).PublicKeys(genesis),
+	return &seal.Enrolment{Origin: prooftest.Origin, ID: id, Keys: prooftest.Signer(o.t, id, seal.RoleMember).PublicKeys(genesis),
 		Member: &seal.MemberTerms{Subject: merkle.LeafHash([]byte(id)), Registrar: prooftest.Registrar, Status: seal.StatusActive}}
 }
 

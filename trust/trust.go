@@ -70,6 +70,9 @@ type Clock interface {
 // before gives the same answer. A refusal is a [*ledger.Error] with the reason and its
 // figures, and has changed nothing; after any other error it may have been done.
 type Vault interface {
+	// Consider tests what an award would refuse whenever it comes, by a registry that may
+	// know robots before the vault does. It changes nothing.
+	Consider(c proof.Contract, registry *proof.Registry, now uint64) error
 	// Award makes the vault check, locks the deposit and opens a contract to investors.
 	Award(ctx context.Context, terms proof.Contract) error
 	// Fund moves what the investments leave of the stake.
@@ -94,6 +97,9 @@ type Digger interface {
 	// Closed tells whether a logged closing of the contract has taken effect at the
 	// digger: what it has accepted is final.
 	Closed(contract string) bool
+	// Head is a robot's last report that is sealed, seq 0 when there is none; ok is false
+	// while the digger cannot say.
+	Head(robot string) (last proof.Link, ok bool)
 }
 
 // Options say who Trust is. All but Logger are required.
@@ -119,6 +125,7 @@ type Station struct {
 	registry *proof.Registry
 	seq      uint64 // of the last document
 	quota    quota
+	holders  holders
 	number   uint64            // of the last contract
 	live     map[uint64]Case   // contracts whose life has not ended
 	noted    map[uint64]uint64 // when the progress of a contract was last written, Unix ms
@@ -219,6 +226,8 @@ func (s *Station) load(ctx context.Context) error {
 	}
 	s.quota = quota{}
 	s.quota.load(registry)
+	s.holders = holders{}
+	s.holders.load(registry)
 	s.registry, s.seq, s.number, s.live, s.noted = registry, seq, number, live, map[uint64]uint64{}
 	return nil
 }
@@ -229,6 +238,9 @@ func (s *Station) load(ctx context.Context) error {
 // [CodeRefused]; a contract is opened by
 // [Station.Propose].
 func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
+	if err := s.genuine(ctx, env); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, err := s.known(ctx, env); err != nil || known {
@@ -263,6 +275,11 @@ func (s *Station) admissible(env seal.Envelope, now uint64) error {
 		e, err := seal.DecodeEnrolment(env.Payload)
 		if _, _, founded := s.registry.Policy(torq.TimeLimitMS); err == nil && e.Robot == nil && !founded {
 			return errors.New("there is no wallet before the first policy")
+		}
+		if err == nil {
+			if err := s.holders.check(s.registry, e); err != nil {
+				return err
+			}
 		}
 		if err == nil && e.Robot == nil {
 			return s.admissiblePerson(e, now)
@@ -322,6 +339,7 @@ func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(conte
 	}
 	s.seq++
 	s.quota.submitted(env)
+	s.holders.submitted(env)
 	return nil
 }
 

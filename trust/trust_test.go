@@ -60,6 +60,7 @@ type fakeVault struct {
 	asked    int
 	objected map[merkle.Hash]bool
 	refuse   error // before anything is done
+	consider error // of a proposal
 	lose     error // after it is done
 }
 
@@ -78,6 +79,16 @@ func (v *fakeVault) change(contract string, do func(c *ledger.Contract)) (ledger
 		return ledger.Contract{}, v.lose
 	}
 	return c, nil
+}
+
+// Consider refuses what the test says; the vault's own test has the rules.
+func (v *fakeVault) Consider(c proof.Contract, registry *proof.Registry, _ uint64) error {
+	for _, id := range c.Robots {
+		if len(registry.RobotVersions(id)) == 0 {
+			return fmt.Errorf("asked about robot %s, which is not enrolled", id)
+		}
+	}
+	return v.consider
 }
 
 func (v *fakeVault) Award(_ context.Context, c proof.Contract) error {
@@ -159,6 +170,20 @@ type fakeDigger struct {
 	mu       sync.Mutex
 	accepted map[string]uint64
 	open     bool // it has not heard of any closing
+	heads    map[string]proof.Link
+	deaf     bool // it cannot say what the heads are
+}
+
+func (d *fakeDigger) Head(robot string) (proof.Link, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.heads[robot], !d.deaf
+}
+
+func (d *fakeDigger) sealed(robot string, last proof.Link) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heads[robot] = last
 }
 
 func (d *fakeDigger) Closed(string) bool {
@@ -197,7 +222,7 @@ func bareOffice(t testing.TB) *office {
 	clock := &handClock{now: genesis}
 	o := &office{
 		t: t, dir: t.TempDir(), reserve: prooftest.New(t, torq.Standard()), clock: clock,
-		vault: &fakeVault{clock: clock, books: map[string]ledger.Contract{}, closed: map[string]uint64{}}, digger: &fakeDigger{accepted: map[string]uint64{}},
+		vault: &fakeVault{clock: clock, books: map[string]ledger.Contract{}, closed: map[string]uint64{}}, digger: &fakeDigger{accepted: map[string]uint64{}, heads: map[string]proof.Link{}},
 	}
 	o.open()
 	return o

@@ -39,7 +39,7 @@ func (s *Station) Redeem(ctx context.Context, claim wallet.Claim) (Claimed, erro
 	if err != nil {
 		return Claimed{}, err
 	}
-	return s.claim(ctx, r.Serial, &ledger.Redeem{Serial: r.Serial, Payee: r.Payee, Proof: raw}, func(b wallet.Bearer, now uint64) error {
+	return s.claim(ctx, r.Serial, r.Expires, &ledger.Redeem{Serial: r.Serial, Payee: r.Payee, Proof: raw}, func(b wallet.Bearer, now uint64) error {
 		_, err := claim.Redemption(b, now)
 		return err
 	})
@@ -56,26 +56,32 @@ func (s *Station) Reissue(ctx context.Context, claim wallet.Claim) (Claimed, err
 	if err != nil {
 		return Claimed{}, err
 	}
-	return s.claim(ctx, r.Serial, &ledger.Reissue{Serial: r.Serial, KeyHash: r.KeyHash, Proof: raw}, func(b wallet.Bearer, now uint64) error {
+	return s.claim(ctx, r.Serial, r.Expires, &ledger.Reissue{Serial: r.Serial, KeyHash: r.KeyHash, Proof: raw}, func(b wallet.Bearer, now uint64) error {
 		_, err := claim.Reissue(b, now)
 		return err
 	})
 }
 
-// claim hands a bearer's claim to the writer. One that was posted before is not
-// verified again: nothing happens then.
-func (s *Station) claim(ctx context.Context, serial uint64, c ledger.Command, verify func(wallet.Bearer, uint64) error) (done Claimed, err error) {
+// claim hands a bearer's claim to the writer. Anybody may send one, so its signature is
+// verified before, and by the writer only when the bond has changed hands or the claim has
+// expired meanwhile. One that was posted before is not verified again: nothing happens
+// then.
+func (s *Station) claim(ctx context.Context, serial, expires uint64, c ledger.Command, verify func(wallet.Bearer, uint64) error) (done Claimed, err error) {
+	bearer, err := s.verifyClaim(ctx, serial, c.Key(), verify)
+	if err != nil {
+		return done, err
+	}
 	err = s.do(ctx, &job{key: c.Key(), weight: 1, apply: func(now uint64) (refused, err error) {
 		now = max(now, s.book.State().Time)
 		bond, found := s.book.Bond(serial)
 		if !found {
-			return &Error{Code: CodeBondUnknown, Detail: fmt.Sprintf("there is no bond %d", serial)}, nil
+			return bondUnknown(serial), nil
 		}
 		_, posted, err := s.keys.Find(c.Key())
 		if err != nil {
 			return nil, err
 		}
-		if !posted && bond.Payee == "" {
+		if !posted && bond.Payee == "" && (bond.KeyHash != bearer.KeyHash || now >= expires) {
 			if refused := verify(wallet.Bearer{Origin: s.Origin, Serial: serial, KeyHash: bond.KeyHash}, now); refused != nil {
 				return refused, nil
 			}
@@ -89,6 +95,34 @@ func (s *Station) claim(ctx context.Context, serial uint64, c ledger.Command, ve
 		return refused, err
 	}})
 	return done, err
+}
+
+// verifyClaim verifies a claim by the bond as it is now, and returns the bearer for whom
+// it holds: none when the bond was redeemed, or the claim posted, before.
+func (s *Station) verifyClaim(ctx context.Context, serial uint64, key string, verify func(wallet.Bearer, uint64) error) (wallet.Bearer, error) {
+	s.mu.RLock()
+	bond, found := s.book.Bond(serial)
+	now, away := max(uint64(s.Clock.Now().UnixMilli()), s.book.State().Time), s.away
+	s.mu.RUnlock()
+	switch {
+	case away || found && bond.Payee != "":
+		return wallet.Bearer{}, nil
+	case !found:
+		return wallet.Bearer{}, bondUnknown(serial)
+	}
+	bearer := wallet.Bearer{Origin: s.Origin, Serial: serial, KeyHash: bond.KeyHash}
+	refused := verify(bearer, now)
+	if refused == nil {
+		return bearer, nil
+	}
+	if _, posted, err := find(ctx, s.DB, key); err != nil || posted {
+		return wallet.Bearer{}, unavailable(err)
+	}
+	return wallet.Bearer{}, refused
+}
+
+func bondUnknown(serial uint64) error {
+	return &Error{Code: CodeBondUnknown, Detail: fmt.Sprintf("there is no bond %d", serial)}
 }
 
 // BondOfKey finds the bond that is bound to a bearer's key, the newest of them. Anybody

@@ -42,34 +42,53 @@ func Rows(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Row, error] {
 }
 
 // Postings yields the stored postings in order, each checked against its stored
-// number and hash.
+// number and hash. Between two of them the transaction may be asked other things.
 func Postings(ctx context.Context, tx *sql.Tx) iter.Seq2[ledger.Posting, error] {
 	return func(yield func(ledger.Posting, error) bool) {
-		rows, err := tx.QueryContext(ctx, "SELECT seq, hash, body FROM vault_posting ORDER BY seq")
-		if err != nil {
-			yield(ledger.Posting{}, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var seq uint64
-			var hash, body []byte
-			if err := rows.Scan(&seq, &hash, &body); err != nil {
+		for after := uint64(0); ; {
+			page, err := postingsAfter(ctx, tx, after)
+			for _, p := range page {
+				if !yield(p, nil) {
+					return
+				}
+				after = p.Seq
+			}
+			if err != nil {
 				yield(ledger.Posting{}, err)
+			}
+			if err != nil || len(page) < pageOf {
 				return
 			}
-			p, err := ledger.DecodePosting(body)
-			if err == nil && (p.Seq != seq || string(p.Hash[:]) != string(hash)) {
-				err = fmt.Errorf("posting %d: its body is number %d with hash %s, the store says %x", seq, p.Seq, p.Hash, hash)
-			}
-			if !yield(p, err) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(ledger.Posting{}, err)
 		}
 	}
+}
+
+// pageOf is how many postings are read at once: a server's connection answers nothing
+// else while it reads rows.
+const pageOf = 256
+
+func postingsAfter(ctx context.Context, tx *sql.Tx, after uint64) (page []ledger.Posting, err error) {
+	rows, err := tx.QueryContext(ctx, "SELECT seq, hash, body FROM vault_posting WHERE seq > ? ORDER BY seq LIMIT ?", int64(after), pageOf)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq uint64
+		var hash, body []byte
+		if err := rows.Scan(&seq, &hash, &body); err != nil {
+			return page, err
+		}
+		p, err := ledger.DecodePosting(body)
+		if err == nil && (p.Seq != seq || string(p.Hash[:]) != string(hash)) {
+			err = fmt.Errorf("posting %d: its body is number %d with hash %s, the store says %x", seq, p.Seq, p.Hash, hash)
+		}
+		if err != nil {
+			return page, err
+		}
+		page = append(page, p)
+	}
+	return page, rows.Err()
 }
 
 // checkHead tests that the rows and the chain of postings end at the same posting.

@@ -46,10 +46,7 @@ func (s *Station) Award(ctx context.Context, c proof.Contract) error {
 	if err != nil {
 		return err
 	}
-	award := &ledger.Award{VaultPart: torq.JT(c.VaultPart), Terms: ledger.Terms{
-		Number: number, Enterprise: seal.RoleOrg + ":" + c.Enterprise, Robots: slices.Clone(c.Robots), Work: c.Work, Stake: torq.JT(c.Stake),
-		Release: c.Release.Name, Duration: c.Release.Parameter, DateToMarket: c.DateToMarket, Deadline: c.Deadline,
-	}}
+	award := awardOf(number, c)
 	return s.do(ctx, &job{apply: func(now uint64) (refused, err error) {
 		if known, ok := s.book.Contract(number); ok {
 			return sameTerms(known.Terms, award.Terms), nil
@@ -63,6 +60,28 @@ func (s *Station) Award(ctx context.Context, c proof.Contract) error {
 		_, refused, err = s.apply(award, now)
 		return refused, err
 	}})
+}
+
+// awardOf is a contract as the ledger awards it.
+func awardOf(number uint64, c proof.Contract) *ledger.Award {
+	return &ledger.Award{VaultPart: torq.JT(c.VaultPart), Terms: ledger.Terms{
+		Number: number, Enterprise: seal.RoleOrg + ":" + c.Enterprise, Robots: slices.Clone(c.Robots), Work: c.Work, Stake: torq.JT(c.Stake),
+		Release: c.Release.Name, Duration: c.Release.Parameter, DateToMarket: c.DateToMarket, Deadline: c.Deadline,
+	}}
+}
+
+// Consider tests a contract that is proposed: what the award would refuse whenever it
+// comes ([ledger.Book.CheckProposal]). registry is that of the caller, which may know
+// robots before the vault has heard of them. It changes nothing.
+func (s *Station) Consider(c proof.Contract, registry *proof.Registry, now uint64) (refused error) {
+	number, err := s.number(c.ID)
+	if err != nil {
+		return err
+	}
+	s.With(func(b *ledger.Book, _ *proof.Registry) {
+		refused = b.CheckProposal(awardOf(number, c), Ratings(registry, c.Robots, now), now)
+	})
+	return refused
 }
 
 // settle posts what is due by time and returns the time at which the next posting is
@@ -211,12 +230,12 @@ func (s *Station) ratings(robots []string, now uint64) []ledger.Robot {
 }
 
 // Ratings are robots as the vault check needs them, by their enrolments at a time: a
-// robot that is not enrolled is not bonded.
+// robot that is not enrolled, or retired, is not bonded.
 func Ratings(r *proof.Registry, robots []string, at uint64) []ledger.Robot {
 	list := make([]ledger.Robot, 0, len(robots))
 	for _, id := range robots {
 		robot := ledger.Robot{ID: id}
-		if e, ok := r.Robot(id, at); ok {
+		if e, ok := r.Robot(id, at); ok && !e.Ended(at) {
 			robot.Watts, robot.TokensPerSecond, robot.Bonded = e.Robot.Watts, e.Robot.TokensPerSecond, true
 		}
 		list = append(list, robot)

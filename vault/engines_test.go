@@ -41,6 +41,34 @@ func TestBothEnginesKeepTheSameBooks(t *testing.T) {
 	}
 }
 
+// What is shown on a file above all is shown on a server too: the vault is one.
+func TestTheVaultHoldsOnAServerAsOnAFile(t *testing.T) {
+	for _, e := range storetest.Engines()[1:] {
+		for name, test := range map[string]func(*testing.T){
+			"a bond is redeemed once":            TestABondIsRedeemedOnceByItsBearersKey,
+			"of many who redeem at once":         TestOfManyWhoRedeemABondAtOnceOneIsPaid,
+			"a bond goes from key to key":        TestABondGoesFromKeyToKeyAndBack,
+			"a claim is void after its time":     TestAClaimIsVoidAfterItsTime,
+			"statements of solvency":             TestEveryDayTheVaultStatesWhatItOwes,
+			"an old key vetoes":                  TestAnOldKeyVetoesARebinding,
+			"a receipt that a crash left":        TestAReceiptThatACrashLeftUnsignedIsSignedAtTheNextStart,
+			"a recall is posted once":            TestARecallIsPostedOnceAndSaidWhenItsMoneyIsTakenBack,
+			"a recall that is refused":           TestARecallThatNobodyMayAskForIsRefused,
+			"an award that is not funded":        TestAnAwardThatIsNotFundedGivesEverythingBack,
+			"a kill between any two steps":       TestTheSecondWorkedExampleSurvivesAKillBetweenAnyTwoSteps,
+			"a closing is followed":              TestAClosingIsFollowedWhenItIsLoggedAndHasTakenEffect,
+			"a statement names what moved money": TestAStatementNamesWhatMovedTheMoneyAndWhy,
+			"the same order again":               TestTheSameOrderAgainReturnsTheFirstReceipt,
+			"hours missed while down":            TestHoursMissedWhileDownAreMadeUpInOrderBeforeWhatIsLater,
+		} {
+			t.Run(e.Name+"/"+name, func(t *testing.T) {
+				elsewhere.Store(t.Name(), e)
+				test(t)
+			})
+		}
+	}
+}
+
 const inhabitants = 20
 
 // lifeOf lets some days of trade pass, with a restart every few hours, and tells

@@ -22,9 +22,9 @@ type Recalled struct {
 }
 
 const (
-	// maxAhead is how far ahead of the vault's clock a recall may be signed, ms.
+	// maxAhead is how far ahead of its posting a recall may be signed, ms.
 	maxAhead = 120_000
-	// maxRecallAge is how old a recall may be when it comes, ms: a key that has ended
+	// maxRecallAge is how old a recall may be when it is posted, ms: a key that has ended
 	// could otherwise take back for ever, dated back to the time when it counted.
 	maxRecallAge = 15 * policy.Minute
 )
@@ -49,6 +49,13 @@ func (s *Station) Recall(ctx context.Context, env seal.Envelope) (Recalled, erro
 		if now, err = s.settle(now); err != nil {
 			return nil, err
 		}
+		_, posted, err := s.keys.Find(c.Key())
+		if err != nil {
+			return nil, err
+		}
+		if refused := RecallInTime(r, now); refused != nil && !posted {
+			return refused, nil
+		}
 		out, refused, err := s.apply(c, now)
 		done.Posting, done.Repeated = out.Known, out.Repeated
 		for _, serial := range s.book.State().Disputed {
@@ -66,14 +73,16 @@ func (s *Station) IsRecalled(ctx context.Context, serial uint64) (bool, error) {
 }
 
 // checkRecall tests who signed a recall, and that it names a certificate of this reserve.
+// Signatures are verified outside of the books' lock: anybody may send a recall.
 func (s *Station) checkRecall(ctx context.Context, env seal.Envelope) (proof.Recall, error) {
-	s.mu.RLock()
-	r, err := OpenRecall(s.registry, env)
-	s.mu.RUnlock()
+	r, err := DecodeRecall(env)
 	if err != nil {
 		return r, err
 	}
-	if err := s.recallInTime(ctx, r); err != nil {
+	s.mu.RLock()
+	origin, signatories := s.registry.Origin(), recallers(s.registry, r)
+	s.mu.RUnlock()
+	if err := signedRecall(origin, signatories, env, r); err != nil {
 		return r, err
 	}
 	digest, found, err := s.minted(ctx, r.Serial)
@@ -88,26 +97,21 @@ func (s *Station) checkRecall(ctx context.Context, env seal.Envelope) (proof.Rec
 	return r, nil
 }
 
-// recallInTime tests a recall's time by the vault's clock. One that comes again, when
-// the certificate is recalled already, changes nothing and may be of any age.
-func (s *Station) recallInTime(ctx context.Context, r proof.Recall) error {
-	now := uint64(s.Clock.Now().UnixMilli())
-	if r.Issued > now+maxAhead {
-		return refusal(ledger.CodeExpired, "the recall is signed at %d, it is %d", r.Issued, now)
+// RecallInTime tests whether a recall may be posted at a time: neither signed ahead of
+// it nor long before. It is the posting's time that counts, so that an audit comes to the
+// same. One that comes again changes nothing and may be of any age.
+func RecallInTime(r proof.Recall, at uint64) error {
+	if r.Issued > at+maxAhead {
+		return refusal(ledger.CodeExpired, "the recall is signed at %d, it is %d", r.Issued, at)
 	}
-	if r.Issued+maxRecallAge >= now {
-		return nil
+	if r.Issued+maxRecallAge < at {
+		return refusal(ledger.CodeExpired, "the recall was signed at %d, it is %d: sign it again", r.Issued, at)
 	}
-	known, err := s.IsRecalled(ctx, r.Serial)
-	if err == nil && !known {
-		err = refusal(ledger.CodeExpired, "the recall was signed at %d, it is %d: sign it again", r.Issued, now)
-	}
-	return err
+	return nil
 }
 
-// OpenRecall reads a recall and verifies that a mint or trust key of the charter has
-// signed it for this reserve. The error is a [*ledger.Error].
-func OpenRecall(r *proof.Registry, env seal.Envelope) (proof.Recall, error) {
+// DecodeRecall reads a recall; the error is a [*ledger.Error]. It verifies nothing.
+func DecodeRecall(env seal.Envelope) (proof.Recall, error) {
 	if env.PayloadType != proof.TypeRecall {
 		return proof.Recall{}, refusal(ledger.CodeMalformed, "%q is not a recall", env.PayloadType)
 	}
@@ -115,18 +119,37 @@ func OpenRecall(r *proof.Registry, env seal.Envelope) (proof.Recall, error) {
 	if err != nil {
 		return c, &ledger.Error{Code: ledger.CodeMalformed, Detail: "recall", Operation: -1, Err: err}
 	}
-	if c.Origin != r.Origin() {
-		return c, refusal(ledger.CodeBadSignature, "the recall is for %q, this is %q", c.Origin, r.Origin())
-	}
-	byMint := r.VerifySigned(env, seal.RoleMint, "", c.Issued)
-	if byMint == nil {
-		return c, nil
-	}
-	if byTrust := r.VerifySigned(env, seal.RoleTrust, "", c.Issued); byTrust != nil {
-		return c, &ledger.Error{Code: ledger.CodeBadSignature, Detail: "neither the mint nor Trust has signed the recall", Operation: -1,
-			Err: errors.Join(byMint, byTrust)}
-	}
 	return c, nil
+}
+
+// OpenRecall reads a recall and verifies that a mint or trust key of the charter has
+// signed it for this reserve. The error is a [*ledger.Error].
+func OpenRecall(r *proof.Registry, env seal.Envelope) (proof.Recall, error) {
+	c, err := DecodeRecall(env)
+	if err != nil {
+		return c, err
+	}
+	return c, signedRecall(r.Origin(), recallers(r, c), env, c)
+}
+
+// recallers are those one of whom must have signed a recall.
+func recallers(r *proof.Registry, c proof.Recall) [2]proof.Signatories {
+	return [2]proof.Signatories{r.Signatories(seal.RoleMint, "", c.Issued), r.Signatories(seal.RoleTrust, "", c.Issued)}
+}
+
+func signedRecall(origin string, by [2]proof.Signatories, env seal.Envelope, c proof.Recall) error {
+	if c.Origin != origin {
+		return refusal(ledger.CodeBadSignature, "the recall is for %q, this is %q", c.Origin, origin)
+	}
+	var all error
+	for _, s := range by {
+		err := s.Verify(env)
+		if err == nil {
+			return nil
+		}
+		all = errors.Join(all, err)
+	}
+	return &ledger.Error{Code: ledger.CodeBadSignature, Detail: "neither the mint nor Trust has signed the recall", Operation: -1, Err: all}
 }
 
 // minted is the digest of the certificate that was minted under a serial.

@@ -41,6 +41,9 @@ type StatementLine struct {
 	Other   string  // the other account, in the names of postings
 	Memo    string
 	Order   string // id of the order, 32 hexadecimal digits; "" if there was none
+	// Unsettled: counted up to the newest posting and in no posting of the account yet;
+	// it goes on until the next movement settles it.
+	Unsettled bool
 }
 
 // Place is a place in the statement of one wallet; the zero Place is its newest
@@ -274,6 +277,8 @@ type statement struct {
 	group uint64
 	next  Place
 
+	running bool // what is added is not settled yet
+
 	posting ledger.Posting // the one that was read last
 	order   *ledger.Order  // in it
 }
@@ -293,6 +298,7 @@ func (r *statement) full() bool { return r.next != (Place{}) }
 
 // add takes the next line of a posting, unless the page begins behind it.
 func (r *statement) add(l StatementLine) {
+	l.Unsettled = r.running
 	if r.group != l.Posting {
 		r.group, r.index = l.Posting, 0
 	}
@@ -370,7 +376,7 @@ func (r *statement) rows(ctx context.Context) (all []row, err error) {
 // the middle of it has only the dividend left.
 func (r *statement) unsettled(ctx context.Context, now standing, last row) error {
 	if r.from.Skip == 0 && r.from.Seq == now.seq {
-		return r.between(ctx, last, now.seq, now.balance)
+		return r.sinceThen(ctx, last, now.seq, now.balance)
 	}
 	if r.from.Skip != 1 {
 		return noPlace()
@@ -379,7 +385,14 @@ func (r *statement) unsettled(ctx context.Context, now standing, last row) error
 	if err != nil {
 		return err
 	}
-	return r.between(ctx, last, r.from.Seq, last.balance+dividends-1) // a demurrage that is skipped
+	return r.sinceThen(ctx, last, r.from.Seq, last.balance+dividends-1) // a demurrage that is skipped
+}
+
+// sinceThen is between, of what no movement has settled yet.
+func (r *statement) sinceThen(ctx context.Context, older row, seq uint64, now torq.JT) error {
+	r.running = true
+	defer func() { r.running = false }()
+	return r.between(ctx, older, seq, now)
 }
 
 // between lists demurrage and dividends between a movement and a later posting

@@ -431,7 +431,12 @@ func TestAStatementNamesWhatMovedTheMoneyAndWhy(t *testing.T) {
 		Other, Memo string
 	}
 	var got []short
-	for _, l := range b.all(t, ada, 3) {
+	moved := false
+	for _, l := range b.all(t, ada, 3) { // newest first
+		moved = moved || l.Kind != vault.LineDemurrage && l.Kind != vault.LineDividend
+		if l.Unsettled != !moved {
+			t.Errorf("%s of %d by posting %d: unsettled is %t", l.Kind, l.Amount, l.Posting, l.Unsettled)
+		}
 		if l.Kind != vault.LineDemurrage && l.Kind != vault.LineDividend {
 			got = append(got, short{l.Kind, l.Amount, l.Other, l.Memo})
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"robotorq.org/reserve/proof/prooftest"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/store/storetest"
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/vault"
 )
@@ -115,7 +117,8 @@ func signOnce(t testing.TB, signer, role, payloadType string, payload []byte) se
 type house struct {
 	*vault.Station
 	t       testing.TB
-	dir     string
+	engine  string
+	place   string // of its books
 	reserve *prooftest.Reserve
 	clock   *handClock
 	db      *store.DB
@@ -154,7 +157,8 @@ func newHouse(t testing.TB, fields string) *house {
 func bareHouse(t testing.TB) *house {
 	t.Helper()
 	r := prooftest.New(t, torq.Standard())
-	h := &house{t: t, dir: t.TempDir(), reserve: r, clock: &handClock{now: r.Now, timers: map[chan time.Time]uint64{}}}
+	e := engineOf(t)
+	h := &house{t: t, engine: e.Name, place: e.Place(t), reserve: r, clock: &handClock{now: r.Now, timers: map[chan time.Time]uint64{}}}
 	h.open()
 	h.feedLast()
 	return h
@@ -171,7 +175,7 @@ func (h *house) open() {
 	h.t.Helper()
 	ctx := context.Background()
 	var err error
-	h.db, err = store.Open(ctx, filepath.Join(h.dir, "vault.db"), store.Options{Schemas: vault.Schemas()})
+	h.db, err = store.Open(ctx, h.place, store.Options{Schemas: vault.Schemas()})
 	h.must(err)
 	out, err := bus.NewOutbox(ctx, h.db, prooftest.Vault, prooftest.Mint)
 	h.must(err)
@@ -205,18 +209,47 @@ func (h *house) restart() {
 	h.open()
 }
 
-// crash leaves the vault as it stands and goes on with what its files hold now.
+// crash leaves the vault as it stands and goes on with what its files hold now; a server
+// falls, and with it everything that is connected.
 func (h *house) crash() {
 	h.t.Helper()
-	dir := h.t.TempDir()
-	for _, name := range []string{"vault.db", "vault.db-wal"} {
-		data, err := os.ReadFile(filepath.Join(h.dir, name))
+	if h.engine != "sqlite" {
+		server := storetest.Server(h.t)
+		server.Stop(true)
+		h.cancel()
+		<-h.ended // whatever it says
+		h.db.Close()
+		h.must(server.Start(context.Background()))
+		h.open()
+		return
+	}
+	place := filepath.Join(h.t.TempDir(), "books.db")
+	for _, side := range []string{"", "-wal"} {
+		data, err := os.ReadFile(h.place + side)
 		h.must(err)
-		h.must(os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		h.must(os.WriteFile(place+side, data, 0o600))
 	}
 	h.cancel()
-	h.dir = dir
+	h.place = place
 	h.open()
+}
+
+// elsewhere are the tests, by name, whose books are not in a file.
+var elsewhere sync.Map
+
+// engineOf is where the books of a test, or of the test that it is a part of, are kept.
+func engineOf(t testing.TB) storetest.Engine {
+	name := t.Name()
+	for {
+		if e, ok := elsewhere.Load(name); ok {
+			return e.(storetest.Engine)
+		}
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return storetest.Engines()[0]
+		}
+		name = name[:i]
+	}
 }
 
 // feed hands the vault what the mint has logged.

@@ -13,6 +13,6 @@
 //
 // Everything is in memory: of a run that is killed only its unfinished files are left. Its
 // rules are those of the ledger's specification, sections 1 to 3, not of the economy of
-// the other simulations; the slow books that it must agree with are in sim/reserve/slow.
+// the other simulations; the slow books that it must agree with are in ledger/slow.
 // It implements "production code" of the simulator's specification, section 16.
 package reserve

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"robotorq.org/reserve/ledger/slow"
 	"robotorq.org/reserve/sim/recording"
-	"robotorq.org/reserve/sim/reserve/slow"
 )
 
 // Document is the run.json of a run on the reserve's code.

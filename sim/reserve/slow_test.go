@@ -4,8 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"robotorq.org/reserve/ledger/slow"
 	"robotorq.org/reserve/sim/reserve"
-	"robotorq.org/reserve/sim/reserve/slow"
 )
 
 // agree runs a world beside the slow books and compares them at midnights.

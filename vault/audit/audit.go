@@ -15,7 +15,8 @@
 //   - awarded and funded contracts with the vault check and the logged contract;
 //   - every contract's deposit, pay, replenishment, investments, returns and end with
 //     the formulas, counted by another hand than the ledger's; closings with the logged
-//     ones and the pours; recalls with what was signed;
+//     ones and the pours; the word that a contract's work is all accepted with the pours
+//     of the day after; recalls with what was signed, and when;
 //   - bonds with the artefacts that the mint signed, and what bearers claim with their
 //     signatures; statements of solvency with the tree over all wallets;
 //   - enrolments with who may change what of them, objections and enrol_per_day;
@@ -28,7 +29,8 @@
 // # What it trusts
 //
 // The root keys that it is given, or those it finds, and nothing else. It opens
-// vault.db read-only and works beside a running vault: what was logged after the
+// vault.db, or the database of a PostgreSQL server that holds the books, read-only and
+// works beside a running vault: what was logged after the
 // books were read is then not yet expected in them, what was posted and not yet
 // logged is counted and let pass.
 //
@@ -55,6 +57,7 @@ import (
 type Options struct {
 	Profile torq.Profile
 	Origin  string        // of the reserve; "": that of the charter
+	Books   string        // where the vault's books are, as [store.Open] takes it; "": vault.db in the data directory
 	Roots   []merkle.Hash // pins of `--root`; without any the first charter is taken as it comes
 	// Receipts are those that members kept: each must be in the books.
 	Receipts []KeptReceipt
@@ -110,7 +113,10 @@ func Run(ctx context.Context, dir string, o Options) (sum Summary, err error) {
 	if a.log.before, err = checkpointSize(dir); err != nil {
 		return a.sum, asFault(err)
 	}
-	books, err := store.OpenReadOnly(ctx, filepath.Join(dir, "vault.db"), vault.Schemas()...)
+	if a.opts.Books == "" {
+		a.opts.Books = filepath.Join(dir, "vault.db")
+	}
+	books, err := store.OpenReadOnly(ctx, a.opts.Books, vault.Schemas()...)
 	if err != nil {
 		return a.sum, asFault(err)
 	}

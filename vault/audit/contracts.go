@@ -335,8 +335,9 @@ func (a *auditor) checkRecall(p ledger.Posting, c *ledger.Recall) error {
 		return postingFault(p.Seq, "recall", "takes back certificate %d; what was signed is about %d", c.Serial, r.Serial)
 	case r.Serial > uint64(len(a.log.digests)) || a.log.digests[r.Serial-1] != r.Certificate:
 		return postingFault(p.Seq, "recall", "what was signed names %s, certificate %d is another", r.Certificate, r.Serial)
-	case r.Issued > p.Time+2*lagMS:
-		return postingFault(p.Seq, "recall", "was made at %d, before the recall was signed at %d", p.Time, r.Issued)
+	}
+	if err := vault.RecallInTime(r, p.Time); err != nil {
+		return postingFault(p.Seq, "recall_time", "%s", detail(err))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"robotorq.org/reserve/proof/prooftest"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/vault/audit"
 )
 
 // move takes JT from one entry of a posting and gives them to another.
@@ -63,6 +64,12 @@ func TestAVaultThatCheatsAPartyOfAContractIsFound(t *testing.T) {
 		"that forges a recall": {ledger.KindRecall, true, func(t *testing.T, p *ledger.Posting) {
 			recommand(t, p, func(c ledger.Command) { proof := c.(*ledger.Recall).Proof; proof[len(proof)-9] ^= 1 })
 		}, "recall"},
+		"that recalls long after it was signed": {ledger.KindRecall, true, func(t *testing.T, p *ledger.Posting) {
+			recommand(t, p, redated(t, p.Time-15*policy.Minute-1))
+		}, "recall_time"},
+		"that recalls before it was signed": {ledger.KindRecall, true, func(t *testing.T, p *ledger.Posting) {
+			recommand(t, p, redated(t, p.Time+120_001))
+		}, "recall_time"},
 		"that recalls for less money": {ledger.KindRecall, true, func(_ *testing.T, p *ledger.Posting) { move("issuance", "stake.available", 1)(p) }, "replay"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -150,4 +157,67 @@ func TestOreThatWasPouredAndNotCountedIsFound(t *testing.T) {
 	if f.Rule != "closing" || !strings.Contains(f.Detail, "784 ore of contract 3 fill ingots; the log's pours hold 800") {
 		t.Errorf("named as %v", f)
 	}
+}
+
+// redated signs a recall again as of another time: what whoever holds Trust's key could do.
+func redated(t *testing.T, issued uint64) func(ledger.Command) {
+	return func(c ledger.Command) {
+		r := c.(*ledger.Recall)
+		env, err := seal.DecodeEnvelope(r.Proof)
+		must(t, err)
+		says, err := proof.DecodeRecall(env.Payload)
+		must(t, err)
+		says.Issued = issued
+		env = once.house.Sign(prooftest.Trust, proof.TypeRecall, says.Encode())
+		r.Proof, err = env.EncodeCBOR()
+		must(t, err)
+	}
+}
+
+// Robots are free when all work of their contract is accepted. Who says so too early lets
+// them work twice; the pours tell.
+func TestWorkThatIsSaidToBeAcceptedAndWasNeverPouredIsFound(t *testing.T) {
+	h, c := openHouse(t)
+	d, err := policy.Default(prooftest.Origin, h.Now)
+	must(t, err)
+	text, err := d.Encode()
+	must(t, err)
+	h.Add(h.Sign(prooftest.Root, proof.TypePolicy, text))
+	h.member(seal.RoleMember, "ada")
+	h.member(seal.RoleOrg, "acme")
+	a := h.Enrol("robot-a", 10, 4)
+	h.feed()
+	contract := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 1), Robots: []string{a.ID}, Work: 3200})
+	h.feed()
+	h.Dig(a.Report(contract.ID, a.Readings(20))) // half of it
+	for h.Pour(100) > 0 {
+	}
+	h.Mint()
+	c.set(h.Now)
+	h.feed()
+	must(t, h.vault.Accepted(t.Context(), contract.ID))
+	said := h.lastPosting()
+	audited := func() *proof.Fault {
+		h.feed()
+		dir := t.TempDir()
+		h.keep(dir, h.Log)
+		_, err := audit.Run(t.Context(), dir, audit.Options{Profile: h.Profile, Books: h.place})
+		if proof.AsFault(err) == nil {
+			must(t, err)
+		}
+		return proof.AsFault(err)
+	}
+	last := h.words(0)
+	if f := audited(); f != nil {
+		t.Errorf("before a day has passed, the refinery may be slow: %v", f)
+	}
+	h.Now += policy.Day + policy.Hour
+	c.set(h.Now)
+	h.member(seal.RoleMember, "bob")
+	h.feed()
+	h.words(last)
+	if f := audited(); f == nil || f.Rule != "accepted" || f.Artefact != fmt.Sprintf("posting %d", said) {
+		t.Errorf("posting %d: %v", said, f)
+	}
+	h.stop()
 }

@@ -39,7 +39,8 @@ type logged struct {
 	lastHead      uint64
 
 	digests     []merkle.Hash     // of certificates, by serial
-	poured      map[uint64]uint64 // ingots by contract; counted when a contract was closed early
+	poured      map[uint64]uint64 // ingots by contract; counted when something depends on it
+	prunedPours uint64            // whose ingots are not counted
 	certificate proof.Link        // the last one
 	pending     []proof.Certificate
 	run         proof.Link

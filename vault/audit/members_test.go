@@ -10,15 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/proof/prooftest"
 	"robotorq.org/reserve/seal"
-	"robotorq.org/reserve/store"
-	"robotorq.org/reserve/vault"
 	"robotorq.org/reserve/vault/audit"
 	"robotorq.org/reserve/wallet"
 )
@@ -108,31 +105,22 @@ func (h *club) signed(from string, operations ...ledger.Operation) seal.Envelope
 }
 
 func openClub(t testing.TB) *club {
-	h, c := openHouse(t)
-	h.stop()
-	var err error
-	h.db, err = store.Open(t.Context(), filepath.Join(h.dir, "vault.db"), store.Options{Schemas: vault.Schemas()})
-	must(t, err)
-	out, err := bus.NewOutbox(t.Context(), h.db, prooftest.Vault, prooftest.Mint)
-	must(t, err)
-	h.vault, err = vault.Open(t.Context(), vault.Options{
-		ID: prooftest.Vault, Origin: prooftest.Origin, Profile: h.Profile, Signer: h.Signers[prooftest.Vault], DB: h.db, Outbox: out, Clock: c, Daily: true,
-	})
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.vault.Run(ctx) }()
-	h.stop = func() {
-		cancel()
-		must(t, <-ended)
-		must(t, h.db.Close())
-	}
+	dir := t.TempDir()
+	h, c := openHouseAt(t, dir, filepath.Join(dir, "vault.db"), true)
 	return &club{house: h, clock: c}
 }
 
 // clubLife is the club's life.
 func clubLife(t testing.TB) *club {
 	h := openClub(t)
+	h.live()
+	h.stop()
+	return h
+}
+
+// live is the life of [clubLife].
+func (h *club) live() {
+	t := h.t
 	d, err := policy.Default(prooftest.Origin, h.Now)
 	must(t, err)
 	d, err = policy.Amend(d, []byte(`{"min_members": 2, "release_every": 60000, "savings_notice": 3600000, "stake_target": 36000000, "backlog_over": 60000, "bond_cap": "0.9", "genesis_growth": "0", "enrol_per_day": 4}`))
@@ -199,8 +187,6 @@ func clubLife(t testing.TB) *club {
 	h.order("member:ada", ledger.Operation{Kind: ledger.OpSend, To: "member:bob", Amount: 1}) // by the old key
 	h.stated(3)
 	h.speak()
-	h.stop()
-	return h
 }
 
 // stated waits for a statement of solvency.

@@ -33,6 +33,7 @@ type books struct {
 	funded     map[uint64]deal   // by contract
 	tallies    map[uint64]*tally
 	closed     map[uint64]uint64 // posting that closed a contract
+	accepted   map[uint64]stamp  // posting that says that a contract's work is all accepted
 	lines      uint64            // rows of vault_entry so far
 	each       torq.JT           // of all dividends, to one member
 	receipts   uint64            // so far
@@ -40,6 +41,9 @@ type books struct {
 
 // rekey says which version of an enrolment holds, and since when.
 type rekey struct{ version, since uint64 }
+
+// stamp is a posting's number and time.
+type stamp struct{ seq, time uint64 }
 
 // deal is what the books say of a contract.
 type deal struct {
@@ -79,7 +83,7 @@ func (f former) Find(key string) (known ledger.Known, found bool, err error) {
 
 // runPostings runs every posting again.
 func (a *auditor) runPostings(ctx context.Context) error {
-	a.books = books{versions: map[string]rekey{}, funded: map[uint64]deal{}, tallies: map[uint64]*tally{}, closed: map[uint64]uint64{}}
+	a.books = books{versions: map[string]rekey{}, funded: map[uint64]deal{}, tallies: map[uint64]*tally{}, closed: map[uint64]uint64{}, accepted: map[uint64]stamp{}}
 	a.books.bondIssued = map[uint64]uint64{}
 	if err := a.keepReceipts(); err != nil {
 		return err
@@ -88,25 +92,46 @@ func (a *auditor) runPostings(ctx context.Context) error {
 		return err
 	}
 	a.books.auditor = ledger.NewAuditor(a.opts.Profile, a.sum.Origin, former{ctx, a})
-	rows, err := a.tx.QueryContext(ctx, "SELECT seq, time, kind, key, hash, fingerprint, body FROM vault_posting ORDER BY seq")
+	for {
+		page, err := a.page(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range page {
+			if err := a.posting(ctx, s); err != nil {
+				return err
+			}
+			a.opts.progress("postings", s.seq, a.total)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if len(page) < pageOf {
+			return nil
+		}
+	}
+}
+
+// pageOf is how many postings are read at once. While rows are read a server's connection
+// answers nothing else, and each posting is compared with other tables.
+const pageOf = 256
+
+// page is the next postings of the store.
+func (a *auditor) page(ctx context.Context) (page []stored, err error) {
+	last := a.books.last.Seq
+	rows, err := a.tx.QueryContext(ctx, "SELECT seq, time, kind, key, hash, fingerprint, body FROM vault_posting WHERE seq > ? ORDER BY seq LIMIT ?", int64(last), pageOf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var s stored
 		if err := rows.Scan(&s.seq, &s.time, &s.kind, &s.key, &s.hash, &s.print, &s.body); err != nil {
-			return unreadable(fmt.Sprintf("posting %d", a.books.last.Seq+1), err)
+			return nil, unreadable(fmt.Sprintf("posting %d", last+uint64(len(page))+1), err)
 		}
-		if err := a.posting(ctx, s); err != nil {
-			return err
-		}
-		a.opts.progress("postings", s.seq, a.total)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+		page = append(page, s)
 	}
-	return rows.Err()
+	return page, rows.Err()
 }
 
 // unreadable is a fault when a row's values are not what they should be; an error
@@ -238,6 +263,8 @@ func (a *auditor) before(p ledger.Posting, c ledger.Command) error {
 		d.fund, d.vaultPart, d.at = p.Seq, c.VaultPart, p.Time
 		b.funded[c.Contract] = d
 		return a.checkFund(p, c)
+	case *ledger.Accept:
+		b.accepted[c.Contract] = stamp{p.Seq, p.Time}
 	case *ledger.Close:
 		return a.checkClose(p, c)
 	case *ledger.Recall:
@@ -439,6 +466,9 @@ func (a *auditor) checkEnds(ctx context.Context) error {
 		return err
 	}
 	if err := a.checkClosings(); err != nil {
+		return err
+	}
+	if err := a.checkAccepted(); err != nil {
 		return err
 	}
 	s := b.auditor.Book().State()

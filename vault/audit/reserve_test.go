@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"robotorq.org/reserve/proof/prooftest"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/store/storetest"
 	"robotorq.org/reserve/vault"
 	"robotorq.org/reserve/vault/audit"
 )
@@ -37,13 +39,27 @@ func must(t testing.TB, err error) {
 // house is a reserve of the tiny profile whose vault is the real one.
 type house struct {
 	*prooftest.Reserve
-	t     testing.TB
-	dir   string
-	db    *store.DB
-	vault *vault.Station
-	fed   int // log entries that the vault was told of
-	seq   uint64
-	stop  func()
+	t      testing.TB
+	dir    string
+	place  string // of the books
+	daily  bool   // it makes statements of solvency
+	clock  *clock
+	db     *store.DB
+	vault  *vault.Station
+	fed    int // log entries that the vault was told of
+	seq    uint64
+	stop   func()
+	leave  func() error // stop, whatever the store says
+	robots map[string]*prooftest.Robot
+	told   uint64 // of the vault's words that are logged
+	crash  func() // called before every order and whenever the vault is told something; may be nil
+}
+
+// mayCrash is where a crash may come: between any two things that the vault is asked.
+func (h *house) mayCrash() {
+	if h.crash != nil {
+		h.crash()
+	}
 }
 
 // clock is the reserve's; timers never fire, so that the vault looks at what is due
@@ -70,32 +86,56 @@ func (*clock) NewTimer(time.Duration) (<-chan time.Time, func() bool) {
 }
 
 func openHouse(t testing.TB) (*house, *clock) {
+	dir := t.TempDir()
+	return openHouseAt(t, dir, filepath.Join(dir, "vault.db"), false)
+}
+
+// openHouseAt is a house whose books are at a place, as package store takes it.
+func openHouseAt(t testing.TB, dir, place string, daily bool) (*house, *clock) {
 	r := prooftest.New(t, prooftest.Tiny())
-	h := &house{Reserve: r, t: t, dir: t.TempDir()}
 	c := &clock{now: r.Now}
+	h := &house{Reserve: r, t: t, dir: dir, place: place, daily: daily, clock: c}
+	h.open()
+	return h, c
+}
+
+// open opens the books as they lie.
+func (h *house) open() {
+	t := h.t
+	t.Helper()
 	var err error
-	h.db, err = store.Open(t.Context(), filepath.Join(h.dir, "vault.db"), store.Options{Schemas: vault.Schemas()})
+	h.db, err = store.Open(t.Context(), h.place, store.Options{Schemas: vault.Schemas()})
 	must(t, err)
-	out, err := bus.NewOutbox(t.Context(), h.db, prooftest.Vault, prooftest.Mint)
+	db := h.db
+	out, err := bus.NewOutbox(t.Context(), db, prooftest.Vault, prooftest.Mint)
 	must(t, err)
 	h.vault, err = vault.Open(t.Context(), vault.Options{
-		ID: prooftest.Vault, Origin: prooftest.Origin, Profile: r.Profile, Signer: r.Signers[prooftest.Vault], DB: h.db, Outbox: out, Clock: c,
+		ID: prooftest.Vault, Origin: prooftest.Origin, Profile: h.Profile, Signer: h.Signers[prooftest.Vault], DB: db, Outbox: out, Clock: h.clock, Daily: h.daily,
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.vault.Run(ctx) }()
-	h.stop = func() {
+	ended, station := make(chan error, 1), h.vault
+	go func() { ended <- station.Run(ctx) }()
+	h.leave = func() error {
 		cancel()
-		must(t, <-ended)
-		must(t, h.db.Close())
+		return errors.Join(<-ended, db.Close())
 	}
-	return h, c
+	h.stop = func() { must(t, h.leave()) }
+}
+
+// lastPosting is the number of the last posting on disk.
+func (h *house) lastPosting() (seq uint64) {
+	h.t.Helper()
+	must(h.t, h.db.View(h.t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT max(seq) FROM vault_posting").Scan(&seq)
+	}))
+	return seq
 }
 
 // feed tells the vault what was logged since.
 func (h *house) feed() {
 	h.t.Helper()
+	h.mayCrash()
 	var msgs []bus.Message
 	for ; h.fed < len(h.Log); h.fed++ {
 		e := h.Log[h.fed]
@@ -173,6 +213,7 @@ func (h *house) fund(c proof.Contract, between ...func(contract string)) proof.C
 
 func (h *house) order(from string, operations ...ledger.Operation) {
 	h.t.Helper()
+	h.mayCrash()
 	o := ledger.Order{Origin: prooftest.Origin, From: from, Created: h.Now, Expires: h.Now + 3_600_000, Operations: operations}
 	rand.Read(o.ID[:]) // never fails
 	role, id, _ := strings.Cut(from, ":")
@@ -189,6 +230,14 @@ func lived(t testing.TB) *house { return livedWith(t, 800) }
 // withdrawn had accepted; 800 is the truth.
 func livedWith(t testing.TB, accepted uint64) *house {
 	h, c := openHouse(t)
+	h.live(c, accepted)
+	h.stop()
+	return h
+}
+
+// live is the life of [livedWith].
+func (h *house) live(c *clock, accepted uint64) {
+	t := h.t
 	d, err := policy.Default(prooftest.Origin, h.Now)
 	must(t, err)
 	d, err = policy.Amend(d, []byte(`{"min_members": 2, "release_every": 60000, "savings_notice": 3600000, "stake_target": 3600000, "backlog_over": 60000, "notice": 0}`))
@@ -201,6 +250,7 @@ func livedWith(t testing.TB, accepted uint64) *house {
 	h.member(seal.RoleOrg, "org")
 	h.member(seal.RoleOrg, "acme")
 	a, b := h.Enrol("robot-a", 10, 4), h.Enrol("robot-b", 10, 4)
+	h.robots = map[string]*prooftest.Robot{a.ID: a, b.ID: b}
 	h.feed()
 	pass := func(ms uint64) {
 		h.Now += ms
@@ -236,9 +286,7 @@ func livedWith(t testing.TB, accepted uint64) *house {
 	last := h.words(0)
 	pass(7_500_000)
 	h.order("member:bob", ledger.Operation{Kind: ledger.OpSend, To: "org:org", Amount: 1})
-	h.words(last)
-	h.stop()
-	return h
+	h.told = h.words(last)
 }
 
 // endings lets a contract with investors be withdrawn while ore of it is in flight, mints
@@ -368,7 +416,7 @@ func honest(t *testing.T) (*house, string) {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := storetest.Main(m)
 	if once.dir != "" {
 		os.RemoveAll(once.dir)
 	}

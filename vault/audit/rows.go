@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -97,10 +98,11 @@ func (a *auditor) checkMint(ctx context.Context, p ledger.Posting, serial uint64
 			growth += e.Amount
 		}
 	}
+	state := a.books.auditor.Book().State() // of whose supply recalls have taken their part
 	return a.figures(ctx, fmt.Sprintf("minting of certificate %d", serial),
 		"SELECT seq, time, supply, paid, growth, returns, disto FROM vault_mint WHERE serial = ?", serial,
 		[]string{"seq", "time", "supply", "paid", "growth", "returns", "disto"},
-		[]int64{int64(p.Seq), int64(p.Time), int64(serial * a.opts.Profile.CertificateOre()), int64(paid), int64(growth), int64(returns), int64(disto)})
+		[]int64{int64(p.Seq), int64(p.Time), int64(state.Supply()), int64(paid), int64(growth), int64(returns), int64(disto)})
 }
 
 // figures compares the columns of one row.
@@ -223,31 +225,65 @@ func (a *auditor) surplusLine(ctx context.Context) error {
 	if stored == a.books.lines {
 		return nil
 	}
-	rows, err := a.tx.QueryContext(ctx, "SELECT account, seq, line FROM vault_entry ORDER BY seq, line")
+	counts, err := a.linesOf(ctx)
+	if err != nil {
+		return err
+	}
+	for p, err := range vault.Postings(ctx, a.tx) {
+		if err != nil {
+			return err
+		}
+		made := 0
+		for _, e := range p.Entries {
+			if personal(e.Account) {
+				made++
+			}
+		}
+		if counts[int64(p.Seq)] != made { // those that it makes were all found
+			return a.surplusLineOf(ctx, p)
+		}
+		delete(counts, int64(p.Seq))
+	}
+	for _, seq := range slices.Sorted(maps.Keys(counts)) {
+		return a.surplusLineOf(ctx, ledger.Posting{Seq: uint64(seq)}) // there is no such posting
+	}
+	return nil
+}
+
+// linesOf counts the stored lines by posting.
+func (a *auditor) linesOf(ctx context.Context) (map[int64]int, error) {
+	rows, err := a.tx.QueryContext(ctx, "SELECT seq, count(*) FROM vault_entry GROUP BY seq")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	counts := map[int64]int{}
+	for rows.Next() {
+		var seq int64
+		var n int
+		if err := rows.Scan(&seq, &n); err != nil {
+			return nil, unreadable("vault_entry", err)
+		}
+		counts[seq] = n
+	}
+	return counts, rows.Err()
+}
+
+// surplusLineOf names a stored line of a posting that it does not make.
+func (a *auditor) surplusLineOf(ctx context.Context, p ledger.Posting) error {
+	rows, err := a.tx.QueryContext(ctx, "SELECT account, line FROM vault_entry WHERE seq = ? ORDER BY line", int64(p.Seq))
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	var p ledger.Posting
 	for rows.Next() {
 		var account string
-		var seq, line int64
-		if err := rows.Scan(&account, &seq, &line); err != nil {
+		var line int64
+		if err := rows.Scan(&account, &line); err != nil {
 			return unreadable("vault_entry", err)
 		}
-		if p.Seq != uint64(seq) {
-			p = ledger.Posting{Seq: uint64(seq)}
-			var body []byte
-			err := a.tx.QueryRowContext(ctx, "SELECT body FROM vault_posting WHERE seq = ?", seq).Scan(&body)
-			if err == nil {
-				p, err = ledger.DecodePosting(body)
-			}
-			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return err
-			}
-		}
 		if line < 0 || line >= int64(len(p.Entries)) || p.Entries[line].Account != account || !personal(account) {
-			return fault(fmt.Sprintf("line %d of posting %d for %s", line, seq, account), "surplus", "the posting has no such line")
+			return fault(fmt.Sprintf("line %d of posting %d for %s", line, p.Seq, account), "surplus", "the posting has no such line")
 		}
 	}
 	return rows.Err()

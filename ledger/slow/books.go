@@ -417,9 +417,9 @@ func (s *Books) lacks(value *big.Int, a int64, operation int) bool {
 	return theirs
 }
 
-// Differs compares everything with the fast books: what is counted in JT of wallets to
+// differs compares everything with the fast books: what is counted in JT of wallets to
 // one JT, everything else exactly.
-func (s *Books) Differs(b *ledger.Book) error {
+func (s *Books) differs(b *ledger.Book) error {
 	s.compared++
 	off := 0
 	state := b.State()

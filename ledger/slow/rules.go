@@ -1,4 +1,4 @@
-package ledger_test
+package slow
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 )
 
 // do does a command at a time, whole or not at all, and returns the code of its refusal.
-func (s *slow) do(c ledger.Command, at uint64) ledger.Code {
+func (s *Books) do(c ledger.Command, at uint64) ledger.Code {
 	before := s.copy()
 	code := s.rule(c, at)
 	if code != "" {
@@ -22,7 +22,7 @@ func (s *slow) do(c ledger.Command, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) rule(c ledger.Command, at uint64) ledger.Code {
+func (s *Books) rule(c ledger.Command, at uint64) ledger.Code {
 	switch c := c.(type) {
 	case *ledger.Adopt:
 		return s.adopt(c, at)
@@ -58,7 +58,7 @@ func (s *slow) rule(c ledger.Command, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) adopt(c *ledger.Adopt, at uint64) ledger.Code {
+func (s *Books) adopt(c *ledger.Adopt, at uint64) ledger.Code {
 	d, err := policy.Decode(c.Document)
 	if err != nil || d.Version != uint64(len(s.policies))+1 {
 		return ledger.CodePolicy
@@ -69,7 +69,7 @@ func (s *slow) adopt(c *ledger.Adopt, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) setStatus(c *ledger.SetStatus) ledger.Code {
+func (s *Books) setStatus(c *ledger.SetStatus) ledger.Code {
 	if s.wallets[c.Account] == nil {
 		return ledger.CodeUnknownAccount
 	}
@@ -80,7 +80,7 @@ func (s *slow) setStatus(c *ledger.SetStatus) ledger.Code {
 	return ""
 }
 
-func (s *slow) submit(c *ledger.Submit, at uint64) ledger.Code {
+func (s *Books) submit(c *ledger.Submit, at uint64) ledger.Code {
 	o := c.Order()
 	switch {
 	case s.wallets[o.From] == nil:
@@ -99,7 +99,7 @@ func (s *slow) submit(c *ledger.Submit, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) operate(from string, p ledger.Operation, i int, at uint64) ledger.Code {
+func (s *Books) operate(from string, p ledger.Operation, i int, at uint64) ledger.Code {
 	a := int64(p.Amount)
 	switch p.Kind {
 	case ledger.OpSend, ledger.OpSave, ledger.OpLeave:
@@ -137,7 +137,7 @@ func (s *slow) operate(from string, p ledger.Operation, i int, at uint64) ledger
 	return ""
 }
 
-func (s *slow) leave(from string, a int64, due uint64) {
+func (s *Books) leave(from string, a int64, due uint64) {
 	move(s.savings, from, -a)
 	s.saved -= a
 	if sumOf(s.savings).Sign() == 0 {
@@ -148,7 +148,7 @@ func (s *slow) leave(from string, a int64, due uint64) {
 	s.notices = append(s.notices, slowNotice{from, jt(a), due})
 }
 
-func (s *slow) free() (n uint64) {
+func (s *Books) free() (n uint64) {
 	for _, of := range s.certificates {
 		if of == 0 {
 			n++
@@ -157,7 +157,7 @@ func (s *slow) free() (n uint64) {
 	return n
 }
 
-func (s *slow) bond(from string, p ledger.Operation, i int, at uint64) ledger.Code {
+func (s *Books) bond(from string, p ledger.Operation, i int, at uint64) ledger.Code {
 	const largest = ledger.MaxFace
 	face := int64(min(p.Amount, largest)) * certificateJT
 	rules := s.policy(at)
@@ -183,9 +183,9 @@ func (s *slow) bond(from string, p ledger.Operation, i int, at uint64) ledger.Co
 	return ""
 }
 
-func (s *slow) invest(from, contract string, a int64, i int) ledger.Code {
+func (s *Books) invest(from, contract string, a int64, i int) ledger.Code {
 	var n uint64
-	if _, err := fmt.Sscanf(contract, origin+"#%d", &n); err != nil {
+	if _, err := fmt.Sscanf(contract, s.origin+"#%d", &n); err != nil {
 		return ledger.CodeUnknownAccount
 	}
 	c, found := s.contracts[n]
@@ -219,7 +219,18 @@ func (s *slow) invest(from, contract string, a int64, i int) ledger.Code {
 }
 
 // mayFund is what the vault check says of a contract's terms and the vault's part.
-func (s *slow) mayFund(t *ledger.Terms, part int64, at uint64) bool {
+// stillToMint is the ore of a contract that may still become money.
+func (c slowContract) stillToMint() uint64 {
+	switch c.stage {
+	case ledger.Completed, ledger.Cancelled, ledger.Defaulted:
+		return 0
+	case ledger.Closing:
+		return c.expected - c.minted
+	}
+	return c.terms.Work - c.minted
+}
+
+func (s *Books) mayFund(t *ledger.Terms, part int64, at uint64) bool {
 	p := s.policy(at)
 	_, preset := p.Preset(t.Release)
 	uniform := t.Release == policy.Uniform
@@ -229,6 +240,12 @@ func (s *slow) mayFund(t *ledger.Terms, part int64, at uint64) bool {
 	}
 	if t.Stake == 0 {
 		_, growth := times(p.GenesisGrowth, int64(t.Work))
+		for n, c := range s.contracts {
+			if n != t.Number && c.terms.Stake == 0 {
+				_, more := times(p.GenesisGrowth, int64(c.stillToMint()))
+				growth += more
+			}
+		}
 		return growth <= p.StakeTarget-s.capital()
 	}
 	if part > s.available {
@@ -244,7 +261,7 @@ func (s *slow) mayFund(t *ledger.Terms, part int64, at uint64) bool {
 	return s.issued < p.EnterpriseFloor || held <= most
 }
 
-func (s *slow) award(c *ledger.Award, at uint64) ledger.Code {
+func (s *Books) award(c *ledger.Award, at uint64) ledger.Code {
 	t := c.Terms
 	if _, found := s.contracts[t.Number]; found {
 		return ledger.CodeDuplicate
@@ -272,7 +289,7 @@ func (s *slow) award(c *ledger.Award, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) fund(c *ledger.Fund, at uint64) ledger.Code {
+func (s *Books) fund(c *ledger.Fund, at uint64) ledger.Code {
 	k, found := s.contracts[c.Contract]
 	part := int64(k.terms.Stake) - k.invested
 	switch {
@@ -292,7 +309,7 @@ func (s *slow) fund(c *ledger.Fund, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) accept(c *ledger.Accept) ledger.Code {
+func (s *Books) accept(c *ledger.Accept) ledger.Code {
 	k, found := s.contracts[c.Contract]
 	switch {
 	case !found:
@@ -306,14 +323,14 @@ func (s *slow) accept(c *ledger.Accept) ledger.Code {
 }
 
 // giveBack returns invested money as it would have decayed in the wallet.
-func (s *slow) giveBack(k *slowContract, i slowInvestor, a int64) {
+func (s *Books) giveBack(k *slowContract, i slowInvestor, a int64) {
 	scaled, _ := quo(number(a), s.d, i.d)
 	k.invested -= a
 	s.put(i.who, scaled.Int64())
 	s.demurrage += a - scaled.Int64()
 }
 
-func (s *slow) abandon(c *ledger.Abandon) ledger.Code {
+func (s *Books) abandon(c *ledger.Abandon) ledger.Code {
 	k, found := s.contracts[c.Contract]
 	switch {
 	case !found:
@@ -330,7 +347,7 @@ func (s *slow) abandon(c *ledger.Abandon) ledger.Code {
 	return ""
 }
 
-func (s *slow) close(c *ledger.Close) ledger.Code {
+func (s *Books) close(c *ledger.Close) ledger.Code {
 	k, found := s.contracts[c.Contract]
 	expected := c.Accepted - c.Accepted%3600
 	switch {
@@ -352,7 +369,7 @@ func (s *slow) close(c *ledger.Close) ledger.Code {
 	return ""
 }
 
-func (s *slow) mint(c *ledger.Mint, at uint64) ledger.Code {
+func (s *Books) mint(c *ledger.Mint, at uint64) ledger.Code {
 	if c.Serial != uint64(len(s.certificates))+1 {
 		return ledger.CodeOutOfOrder
 	}
@@ -380,7 +397,7 @@ func (s *slow) mint(c *ledger.Mint, at uint64) ledger.Code {
 	return ""
 }
 
-func (s *slow) mintOf(w ledger.Work, at uint64) {
+func (s *Books) mintOf(w ledger.Work, at uint64) {
 	k, p := s.contracts[w.Contract], s.policy(at)
 	cum := k.minted + w.Ore
 	vault := part(k.vault, cum, k.terms.Work) - k.paid
@@ -418,7 +435,7 @@ func (s *slow) mintOf(w ledger.Work, at uint64) {
 	s.contracts[w.Contract] = k
 }
 
-func (s *slow) recall(c *ledger.Recall) ledger.Code {
+func (s *Books) recall(c *ledger.Recall) ledger.Code {
 	if c.Serial == 0 || c.Serial > uint64(len(s.certificates)) {
 		return ledger.CodeUnknownAccount
 	}
@@ -438,7 +455,7 @@ func (s *slow) recall(c *ledger.Recall) ledger.Code {
 	return ""
 }
 
-func (s *slow) redeem(c *ledger.Redeem) ledger.Code {
+func (s *Books) redeem(c *ledger.Redeem) ledger.Code {
 	if c.Serial == 0 || c.Serial > uint64(len(s.bonds)) || s.wallets[c.Payee] == nil {
 		return ledger.CodeUnknownAccount
 	}
@@ -457,7 +474,7 @@ func (s *slow) redeem(c *ledger.Redeem) ledger.Code {
 	return ""
 }
 
-func (s *slow) reissue(c *ledger.Reissue) ledger.Code {
+func (s *Books) reissue(c *ledger.Reissue) ledger.Code {
 	if c.Serial == 0 || c.Serial > uint64(len(s.bonds)) {
 		return ledger.CodeUnknownAccount
 	}

@@ -22,6 +22,21 @@ func (s *Books) Follow(c ledger.Command, at uint64, answer error) error {
 
 // Compare lives until a time, Unix ms, and reports what differs then from the fast books.
 func (s *Books) Compare(b *ledger.Book, at uint64) error {
-	s.live(at)
-	return s.Differs(b)
+	if len(s.policies) > 0 {
+		s.live(at)
+	}
+	return s.differs(b)
 }
+
+// Policies is how many policies were adopted.
+func (s *Books) Policies() int { return len(s.policies) }
+
+// Tally is how a comparison has gone so far.
+type Tally struct {
+	Compared     int // comparisons of everything
+	Contradicted int // outcomes that were taken over, within one JT of the funds
+	Off          int // comparisons in which a total was one JT off
+}
+
+// Tally is how it has gone so far.
+func (s *Books) Tally() Tally { return Tally{s.compared, s.contradicted, s.off} }
