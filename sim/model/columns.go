@@ -204,7 +204,7 @@ func (w *World) visit(v *visitor) {
 	})
 	column(v, &w.queue)
 	for _, x := range []*int64{&w.g.Capacity, &w.g.Rate, &w.g.Allocated, &w.g.Planned, &w.g.DrawSum, &w.g.Streams, &w.g.Issued, &w.g.Consumed,
-		&w.g.Returned, &w.g.StaleLoss, &w.g.EnergyMicroWh, &w.g.Shortage, &w.issuance, &w.stakeVault, &w.stashVaults, &w.distoBuffer, &w.roboFund,
+		&w.g.Returned, &w.g.StaleLoss, &w.g.EnergyWh, &w.g.Shortage, &w.issuance, &w.stakeVault, &w.stashVaults, &w.distoBuffer, &w.roboFund,
 		&w.calvinFunnel, &w.calvinParked, &w.accruing, &w.unreleased} {
 		one(v, x)
 	}
@@ -291,7 +291,7 @@ func (w *World) Hash() (sum [sha256.Size]byte) {
 }
 
 // magic begins a checkpoint; its last digit is the version of the format.
-const magic = "robotorq sim checkpoint 1\n"
+const magic = "robotorq sim checkpoint 2\n"
 
 // A CheckpointError says why a file is no checkpoint of this program.
 type CheckpointError struct{ Detail string }

@@ -255,7 +255,7 @@ func (w *World) rateFor(t *curveTable) int64 {
 	if !w.P.ComplexityDraw {
 		return w.g.Rate
 	}
-	return mulDiv(w.g.Rate, t.draw, Micro)
+	return mulDivMost(w.g.Rate, t.draw, Micro)
 }
 
 // rateOf is what a robot's stream gets of Giskard a tick.

@@ -143,8 +143,8 @@ func (w *World) extraMint(tokens int64) int64 {
 		return 0
 	}
 	minted := w.flowTotals[TxnMint]
-	perYear := mulDiv(tokens, w.P.PaybackSteps*w.P.StepDiff, 1)
-	return mulDiv(perYear, minted, w.g.Consumed)
+	expected := mulDivMost(tokens, w.P.PaybackSteps*w.P.StepDiff, 1)
+	return mulDivMost(expected, minted, w.g.Consumed)
 }
 
 // funds are all that could pay for an upgrade now.
@@ -208,7 +208,7 @@ func (w *World) inflation() int64 {
 	if len(s) < yearSteps || s[0] <= 0 {
 		return 0
 	}
-	return min(mulDiv(s[len(s)-1]-s[0], Micro, s[0]), 1<<40)
+	return min(mulDivMost(s[len(s)-1]-s[0], Micro, s[0]), 1<<40)
 }
 
 // buyRobots is the other expansion: Giskard and Isaac agree and the money is there.
@@ -219,7 +219,7 @@ func (w *World) buyRobots(s shares) {
 	}
 	share := w.isaacShare(w.P.RobotCost)
 	giskard := s.shortage <= w.P.ShortageHigh
-	isaac := w.extraMint(w.P.RobotsAdded*w.tables[0].demand) >= share
+	isaac := w.extraMint(mulDivMost(w.P.RobotsAdded, w.tables[0].demand, 1)) >= share
 	funds := w.funds(share)
 	funded := funds >= w.P.RobotCost
 	w.note(EvVote, ref(Giskard, 0), ref(Isaac, 0), NoFlow, NoReason, boolInt(giskard)|boolInt(isaac)<<1, funds)

@@ -10,7 +10,7 @@ type Observation struct {
 	Totals                                            [txns]int64
 	Rate, Capacity, Allocated, Issued, Consumed       int64
 	Returned, StaleLoss                               int64
-	EnergyMicroWh                                     int64
+	EnergyWh                                          int64
 	Queue, Drains, Fountains, Flows                   int64
 	Robots, Bondholders                               int64
 	Meters                                            [States]int64
@@ -24,10 +24,10 @@ func (w *World) Observe() Observation {
 		Tick: w.Tick, Step: w.Step, Supply: w.Supply(), StakeVault: w.stakeVault, StashVaults: w.stashVaults, DistoBuffer: w.distoBuffer,
 		RoboFund: w.roboFund, Calvin: w.calvinFunnel + w.calvinParked, Totals: w.flowTotals, Rate: w.g.Rate, Capacity: w.g.Capacity,
 		Allocated: w.g.Allocated, Issued: w.g.Issued, Consumed: w.g.Consumed, Returned: w.g.Returned, StaleLoss: w.g.StaleLoss,
-		EnergyMicroWh: w.g.EnergyMicroWh, Queue: int64(len(w.queue)), Robots: int64(len(w.ready)), Bondholders: int64(len(w.wallet)),
+		EnergyWh: w.g.EnergyWh, Queue: int64(len(w.queue)), Robots: int64(len(w.ready)), Bondholders: int64(len(w.wallet)),
 		Meters: w.meters, Stats: w.stats, Flows: int64(w.fl.len()),
 	}
-	o.TokenEnergyMicroWh = w.g.Issued / Micro * w.P.TokenWatts
+	o.TokenEnergyMicroWh = mulDivMost(w.g.Issued, w.P.TokenWatts, Micro)
 	for e := range w.enterprise {
 		o.Enterprise += w.enterprise[e]
 		o.BRLA += w.brla[e]

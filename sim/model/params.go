@@ -3,6 +3,9 @@ package model
 import (
 	"fmt"
 	"math"
+	"math/bits"
+
+	"robotorq.org/reserve/sim/curve"
 )
 
 // Units of the simulator.
@@ -213,13 +216,13 @@ func (p *Params) JTPerRT() int64 { return p.TTPerRT * JTPerTT / Micro }
 // jt turns micro-RT into JT. It fails if that is not a whole number.
 func (p *Params) jt(name string, micro int64) (int64, error) {
 	per := p.JTPerRT()
-	if micro < 0 || micro > math.MaxInt64/per {
+	if micro < 0 || float64(micro)*float64(per)/Micro > most {
 		return 0, &ParamError{name, "does not fit in 64 bits of JT"}
 	}
-	if micro*per%Micro != 0 {
+	if hi, lo := bits.Mul64(uint64(micro), uint64(per)); bits.Rem64(hi, lo, Micro) != 0 {
 		return 0, &ParamError{name, fmt.Sprintf("%g RT is not a whole number of JT (1 RT is %d JT)", float64(micro)/Micro, per)}
 	}
-	return micro * per / Micro, nil
+	return mulDiv(micro, per, Micro), nil
 }
 
 // Resolve checks the parameters against each other and fills in what was not given:
@@ -259,7 +262,7 @@ func (p Params) Resolve() (Params, error) {
 	if p.G < Micro {
 		return p, &ParamError{"g", "a torq gamble below 1 would destroy money"}
 	}
-	if p.RTIn != 0 && p.G-Micro > math.MaxInt64/p.RTIn {
+	if float64(p.RTIn)*float64(p.G-Micro)/Micro > most {
 		return p, &ParamError{"g", "the mint of a contract does not fit in 64 bits"}
 	}
 	if p.Fountain == NotGiven {
@@ -284,7 +287,46 @@ func (p Params) Resolve() (Params, error) {
 	if _, err := parseFaults(p.Inject); err != nil {
 		return p, err
 	}
-	return p, nil
+	return p, p.bounded()
+}
+
+// bounded refuses parameters that are each in range and together make no economy, or one
+// whose numbers do not fit.
+func (p *Params) bounded() error {
+	if shares := p.InvestPPM + p.PledgePPM + p.StashPPM; shares > Micro {
+		return &ParamError{"stash_ppm", fmt.Sprintf("invest_ppm, pledge_ppm and stash_ppm make %g %% of what is left after spending; they may make 100 %%", float64(shares)/1e4)}
+	}
+	if float64(p.RetainerFee)*float64(p.SeedScalar+1)*float64(p.Enterprises) > most {
+		return &ParamError{"retainer_fee", "the seeds and fees of all Enterprises do not fit in 64 bits of JT"}
+	}
+	const flows = math.MaxUint32 // ids
+	if p.SpendPPM+p.SpendSpread > 0 && p.Bondholders*(p.Ticks/p.StepDiff) > flows {
+		return &ParamError{"bondholders", fmt.Sprintf("each spends in a flow of its own, and a run has %d flows at most: %d bondholders can live for %d steps", int64(flows), p.Bondholders, flows/p.Bondholders)}
+	}
+	watts := int64(0)
+	for _, c := range p.Classes {
+		watts = max(watts, c.Watts)
+	}
+	if 2*float64(watts)*float64(p.Robots)*float64(p.Ticks) > most {
+		return &ParamError{"fleet", "the energy of these robots in this time does not fit in 64 bits of Wh"}
+	}
+	rate := min(p.MaxTickRate, p.Capacity)
+	for _, c := range p.CapacityAt {
+		rate = max(rate, min(p.MaxTickRate, c.Capacity))
+	}
+	for _, c := range []int64{p.Complexity, p.ComplexityHigh} {
+		power := curve.Pow(float64(c)/Micro, float64(p.Delta)/Micro)
+		if !(power >= 1e-6 && power <= 1e6) {
+			return &ParamError{"delta", fmt.Sprintf("a complexity of %g to the power of δ is %.3g; it must lie between 0.000001 and 1,000,000", float64(c)/Micro, power)}
+		}
+		if p.ComplexityDraw && power*float64(rate)*float64(p.Robots) > most {
+			return &ParamError{"complexity_draw", "with these rates the robots' draws do not fit in 64 bits"}
+		}
+	}
+	if p.Admission == Immediate && float64(rate)*float64(p.Robots) > most {
+		return &ParamError{"admission", "immediate: with this tick rate the robots' draws do not fit in 64 bits; give a smaller tick_rate"}
+	}
+	return nil
 }
 
 // resolveRates fills in tick rate and capacity: a tick rate alone means ample

@@ -58,6 +58,15 @@ func (r *Replay) Apply(e *Event) {
 		w.state[e.Src.Index()] = Down
 	case EvUp:
 		w.state[e.Src.Index()] = w.before[e.Src.Index()]
+	case EvRefused:
+		if e.Kind == TokenTorqDrain {
+			i := Ref(e.A).Index()
+			w.trained[i], w.state[i] = true, Authorised
+		}
+	case EvRetry:
+		if e.Kind == TokenTorqDrain {
+			w.state[e.Dst.Index()] = Queued
+		}
 	case EvPermanent:
 		r.givenUp(e)
 	case EvRobots:
@@ -119,6 +128,10 @@ func (r *Replay) givenUp(e *Event) {
 		if w.state[i] == Authorised {
 			w.state[i] = Idle
 		}
+		w.active[w.oracleOf(i)] = false
+	case TokenTorqDrain:
+		i := e.Dst.Index()
+		w.ready[i], w.state[i] = false, Idle
 		w.active[w.oracleOf(i)] = false
 	case TokenTorqAuth:
 		w.active[e.Src.Index()] = false

@@ -79,6 +79,8 @@ func (w *World) handle(m message) {
 		}
 	}
 	if m.Failed == TokenTorqDrain {
+		w.stats.Retries++
+		w.note(EvRetry, m.Node, m.Dst, m.Failed, m.Reason, int64(m.Attempt), 0)
 		w.queue = append(w.queue, int32(m.Dst.Index())) // Giskard serves it in its own step, which follows
 		w.turn(m.Dst.Index(), Queued)
 		return
@@ -114,6 +116,8 @@ func (w *World) giveUp(m message) {
 	switch m.Failed {
 	case DrainRequest:
 		w.standDown(m.Src.Index())
+	case TokenTorqDrain:
+		w.standDown(m.Dst.Index())
 	case TokenTorqAuth:
 		w.closeOracle(m.Src.Index())
 	case ProductionStartFlag:

@@ -136,7 +136,7 @@ func (w *World) mine(r, o int, t *curveTable, rate int64, cache *shareCache) (y 
 	y.used = min(t.demand, y.feed+w.stock[r])
 	w.stock[r] -= y.used - y.feed
 	x := float64(w.gain[r]*t.at(w.mined[r])) * cache.of(y.used, t.demand, t.alpha)
-	step := int64(float64(x*Pico) + 0.5) // rounds half up: x is never negative
+	step := atMost(float64(x*Pico)+0.5, Pico) // rounds half up: x is never negative
 	w.progress[o] -= min(step, w.progress[o])
 	if w.progress[o] < Pico/1_000_000_000 {
 		w.progress[o] = 0
@@ -189,7 +189,7 @@ func (w *World) fountainTick(i int) {
 	y := w.mine(r, o, t, w.rateFor(t), &w.window.cache)
 	w.g.Issued += y.feed
 	w.g.Consumed += y.used
-	w.g.EnergyMicroWh += y.energy * Micro
+	w.g.EnergyWh += y.energy
 	w.window.mint += y.mint
 	state := Producing
 	if y.starved {

@@ -1,5 +1,7 @@
 package model
 
+import "fmt"
+
 // TickOnce executes one tick: flow phase, AI actors, step phase if it is time, prune,
 // activate. It is the text of the specification and the reference for [World.Leap].
 func (w *World) TickOnce() error {
@@ -66,6 +68,9 @@ func (w *World) check1() {
 	}
 	w.invariant(w.sum() == 0, "the accounts sum to %d JT", w.sum())
 	w.invariant(w.g.Issued == held+w.g.Consumed+w.g.Returned, "tokens: issued %d, held %d, consumed %d, returned %d", w.g.Issued, held, w.g.Consumed, w.g.Returned)
+	if g := &w.g; min(g.Issued, g.Consumed, g.Returned, g.StaleLoss, g.EnergyWh, held) < 0 {
+		w.fail(fmt.Errorf("the tokens or the energy of this run no longer fit in 64 bits: smaller rates, fewer robots or fewer ticks do"))
+	}
 	w.invariant(w.P.Admission == Immediate || w.g.Allocated <= max(w.g.Capacity, w.g.Planned), "allocated %d of a capacity of %d", w.g.Allocated, w.g.Capacity)
 	for e, balance := range w.enterprise {
 		w.invariant(balance >= 0 || w.P.Overdraft != 0, "%s has %d JT", ref(Enterprise, e), balance)

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 
 	"robotorq.org/reserve/sim/curve"
@@ -131,6 +133,9 @@ func (w *World) Branch(given Params) error {
 			return &ParamError{f.name, "cannot change in the middle of a run"}
 		}
 	}
+	if p.Ticks < int64(w.Tick) {
+		return &ParamError{"steps", fmt.Sprintf("the run would end at tick %d, before it goes on at tick %d", p.Ticks, w.Tick)}
+	}
 	if p.Capacity != old.Capacity {
 		w.g.Capacity = p.Capacity
 	}
@@ -143,6 +148,17 @@ func (w *World) Branch(given Params) error {
 	if p.DemurrageBase == BaseMinimum && len(w.least) == 0 {
 		w.settle()
 		w.least = append(w.least, w.wallet...)
+	}
+	if p.DemurrageBase != BaseMinimum {
+		w.least = nil
+	}
+	if !slices.Equal(p.CapacityAt, old.CapacityAt) {
+		w.changes = nil
+		for _, c := range p.CapacityAt {
+			if c.Tick >= int64(w.Tick) { // what lies before has been
+				w.changes = append(w.changes, c)
+			}
+		}
 	}
 	w.P, w.given = p, given
 	w.faults, _ = parseFaults(p.Inject)

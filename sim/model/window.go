@@ -173,7 +173,7 @@ func (w *World) moveStreams() {
 		s := &v.shards[i]
 		w.g.Issued += s.issued
 		w.g.Consumed += s.consumed
-		w.g.EnergyMicroWh += s.energy * Micro
+		w.g.EnergyWh += s.energy
 		w.stats.Executed += s.executed
 		w.stats.TrainingTicks += s.training
 		for _, e := range s.ends {

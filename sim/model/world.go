@@ -85,7 +85,7 @@ type giskard struct {
 	Issued, Consumed   int64
 	Returned           int64
 	StaleLoss          int64 // micro-tokens of capacity freed inside steps
-	EnergyMicroWh      int64
+	EnergyWh           int64 // of the robots
 	Shortage           int64 // consecutive steps above shortage_hi
 }
 
@@ -390,6 +390,29 @@ func (w *World) turn(r int, to State) {
 	w.state[r] = to
 }
 
+// most bounds quantities that a formula makes as large as it likes: an eighth of what 64
+// bits hold.
+const most = 1 << 60
+
+// atMost turns a number that is not negative to a whole one, but not to more than m. What
+// does not fit would become something else on each kind of processor.
+func atMost(f float64, m int64) int64 {
+	if !(f < float64(m)) {
+		return m
+	}
+	return int64(f)
+}
+
+// mulDivMost is floor(a·b/c) for non-negative numbers, or [most] if that is more.
+func mulDivMost(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	if hi >= uint64(c) {
+		return most
+	}
+	q, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(min(q, most))
+}
+
 // mulDiv is floor(a·b/c) for non-negative numbers whose quotient fits.
 func mulDiv(a, b, c int64) int64 {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
@@ -416,10 +439,10 @@ func newTable(p *Params, c int64) *curveTable {
 	f := func(ppm int64) float64 { return float64(ppm) / Micro }
 	t := &curveTable{complexity: f(c), alpha: f(p.Alpha), draw: Micro, upstream: p.Curve}
 	power := curve.Pow(f(c), f(p.Delta))
-	t.demand = max(1, min(p.TTP, int64(power*float64(p.D0))))
+	t.demand = max(1, min(p.TTP, atMost(power*float64(p.D0), most)))
 	t.starved = mulDiv(t.demand, p.StarvedBelow, Micro)
 	if p.ComplexityDraw {
-		t.draw = int64(power * Micro)
+		t.draw = max(1, atMost(power*Micro, most))
 	}
 	work := float64(max(p.Work, 1)) * f(c)
 	t.head = f(p.Util) * curve.Pow(f(c), f(p.Gamma)) * float64(t.demand) / work

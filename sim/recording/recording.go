@@ -48,6 +48,7 @@ type Options struct {
 	Workers  int
 	Version  string // of the program, for run.json
 	Progress func(tick, ticks uint64)
+	Rows     func([]series.Row) // told what stands so far; rows that were told do not change
 }
 
 // Document is run.json.
@@ -81,20 +82,25 @@ type Result struct {
 	Wallets  []int64 // at the end, ascending
 }
 
-// Figures sums up a run: of every column its last value, and its mean over the steps for
-// those that belong to a step.
-func Figures(rows []series.Row) map[string]float64 {
+// Figures sums up a run: of every column its value at the end, its mean over the steps and
+// its sum. A run that ends inside a step has what happened since the last whole one in the
+// values at the end and in the sums; in the means if there is no whole one.
+func Figures(rows []series.Row, end series.Row) map[string]float64 {
 	figures := map[string]float64{}
-	if len(rows) == 0 {
-		return figures
-	}
+	inside := len(rows) == 0 || rows[len(rows)-1].Tick != end.Tick
 	for _, c := range series.Columns() {
 		sum := 0.0
 		for i := range rows {
 			sum += c.Of(&rows[i])
 		}
-		figures[c.Name] = c.Of(&rows[len(rows)-1])
-		figures["mean_"+c.Name] = sum / float64(len(rows))
+		figures[c.Name] = c.Of(&end)
+		figures["mean_"+c.Name] = sum / float64(max(len(rows), 1))
+		if inside {
+			sum += c.Of(&end)
+		}
+		if len(rows) == 0 {
+			figures["mean_"+c.Name] = sum
+		}
 		figures["total_"+c.Name] = sum
 	}
 	for _, name := range []string{"step", "tick", "supply", "contracts", "robots"} {
@@ -134,7 +140,7 @@ func Run(ctx context.Context, s scenario.Scenario, w *model.World, o Options) (R
 	sum := w.Hash()
 	p := w.Given()
 	result.Document = Document{Name: s.Name, Description: s.Description, Base: s.Base, Version: o.Version, Seed: p.Seed, Ticks: w.Tick, Steps: w.Step,
-		StateHash: hex.EncodeToString(sum[:]), Parameters: scenario.Effective(&p), Figures: Figures(result.Rows), Matrix: Matrix(w), Events: r.level}
+		StateHash: hex.EncodeToString(sum[:]), Parameters: scenario.Effective(&p), Figures: Figures(result.Rows, r.collector.End(w)), Matrix: Matrix(w), Events: r.level}
 	if o.Dir == "" {
 		return result, nil
 	}
@@ -222,6 +228,9 @@ func (r *recorder) create(name string) (*os.File, error) {
 // see takes what happened since it was called last.
 func (r *recorder) see() error {
 	r.collector.See(r.w)
+	if r.Options.Rows != nil {
+		r.Options.Rows(r.collector.Rows)
+	}
 	events := r.w.Events()
 	defer r.w.DropEvents()
 	for _, l := range r.logs {

@@ -167,3 +167,17 @@ func TestCompareFindsWhatWasChanged(t *testing.T) {
 		t.Error("an empty directory is compared")
 	}
 }
+
+// A run that ends inside a step tells how it ended, not how the last whole step did.
+func TestFiguresAreThoseOfTheEndWhereverItLies(t *testing.T) {
+	for _, ticks := range []string{"10", "24", "30", "46", "50", "240"} {
+		r, w := run(t, "", model.Closed, nil, "ticks="+ticks)
+		f, o := r.Document.Figures, w.Observe()
+		for name, want := range map[string]int64{"supply": w.Supply(), "bondholders": o.Wallets, "contracts": int64(o.Stats.Oracles), "tick": int64(w.Tick),
+			"total_flow_mint": w.Total(model.TxnMint), "total_flow_seed": w.Total(model.TxnSeed), "total_flow_disto": w.Total(model.TxnDisto)} {
+			if got := f[name]; got != float64(want) {
+				t.Errorf("%s ticks: %s is %g, not %d", ticks, name, got, want)
+			}
+		}
+	}
+}

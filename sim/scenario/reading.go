@@ -1,10 +1,13 @@
 package scenario
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/parser"
+
+	"robotorq.org/reserve/sim/model"
 )
 
 // Pair is one line of a scenario file: a key and its value as text.
@@ -67,16 +70,27 @@ func (q Param) Parse(text string) (int64, error) {
 
 // Print is the text of a value, which Parse reads again (a yearly rate as its percentage).
 func (q Param) Print(v int64) string {
-	const micro = 1_000_000
 	switch q.Unit {
 	case Switch:
 		return strconv.FormatBool(v != 0)
 	case Choice:
 		return q.Choices[v]
 	case Tokens, RT, Ratio:
-		return strconv.FormatFloat(float64(v)/micro, 'f', -1, 64)
+		return decimal(v)
 	case PerYear:
-		return strconv.FormatFloat(float64(v)/micro*100, 'f', -1, 64) + " %/year"
+		return trimZeros(fmt.Sprintf("%d.%04d", v/10_000, v%10_000)) + " %/year"
 	}
 	return strconv.FormatInt(v, 10)
 }
+
+// decimal prints millionths exactly.
+func decimal(micro int64) string {
+	sign, whole := "", uint64(micro)
+	if micro < 0 {
+		sign, whole = "-", -whole
+	}
+	return sign + trimZeros(fmt.Sprintf("%d.%06d", whole/model.Micro, whole%model.Micro))
+}
+
+// trimZeros takes the zeros behind a decimal point away, and the point if nothing is left.
+func trimZeros(text string) string { return strings.TrimRight(strings.TrimRight(text, "0"), ".") }

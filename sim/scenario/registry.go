@@ -256,12 +256,25 @@ func (q Param) Set(p *model.Params, value string) error {
 		}
 		return nil
 	}
+	if value == auto && q.mayBeAuto() {
+		q.set(p, model.NotGiven)
+		return nil
+	}
 	v, err := q.read(value)
 	if err != nil {
 		return &Error{Name: q.Name, Detail: err.Error()}
 	}
 	q.set(p, v)
 	return nil
+}
+
+// auto is how a value that others decide is written.
+const auto = "auto"
+
+// mayBeAuto tells whether others decide the value if it is not given.
+func (q Param) mayBeAuto() bool {
+	defaults := model.Defaults()
+	return q.get(&defaults) == model.NotGiven
 }
 
 // SetFloat gives a numeric parameter a value in its unit as written: tokens, RT, ppm.
@@ -275,6 +288,13 @@ func (q Param) SetFloat(p *model.Params, v float64) error {
 		v = math.Round(v)
 	}
 	if q.Unit == Switch || q.Unit == Choice {
+		last := 1
+		if q.Unit == Choice {
+			last = len(q.Choices) - 1
+		}
+		if !(v >= 0 && v <= float64(last)) {
+			return &Error{Name: q.Name, Detail: fmt.Sprintf("%g is outside 0 to %d (%s)", v, last, q.Unit)}
+		}
 		q.set(p, int64(v))
 		return nil
 	}
@@ -287,22 +307,15 @@ func (q Param) Get(p *model.Params) string {
 		return q.print(p)
 	}
 	v := q.get(p)
-	switch q.Unit {
-	case Switch:
-		if v == model.NotGiven {
-			return "auto"
-		}
+	switch {
+	case v == model.NotGiven && q.mayBeAuto():
+		return auto
+	case q.Unit == Switch:
 		return strconv.FormatBool(v != 0)
-	case Choice:
+	case q.Unit == Choice:
 		return q.Choices[v]
-	case Tokens, RT, Ratio, PerYear:
-		if v == model.NotGiven {
-			return "auto"
-		}
-		return strconv.FormatFloat(float64(v)/model.Micro, 'f', -1, 64)
-	}
-	if v == model.NotGiven {
-		return "auto"
+	case q.Unit == Tokens || q.Unit == RT || q.Unit == Ratio || q.Unit == PerYear:
+		return decimal(v)
 	}
 	return strconv.FormatInt(v, 10)
 }

@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -151,4 +152,48 @@ func FuzzRead(f *testing.F) {
 			scenario.Effective(&s.Params)
 		}
 	})
+}
+
+// A scenario that was written is read as it was, whatever was set.
+func TestAScenarioIsReadAsItWasWritten(t *testing.T) {
+	for _, name := range append(scenario.Presets(), "") {
+		for _, set := range [][]string{nil, {"tick_rate=auto", "capacity=auto", "capacity_at=", "fleet=30%@2 kW, 70%@0.1 kW", "demurrage=7 %/year", "seed=12"},
+			{"capacity=999999999999.999999", "ttp=3", "stock=0.000001", "fountain=true", "inject=core:DrainRequest@3", "gamma=-0.25", "tt_per_rt=3.6"}} {
+			s := scenario.Scenario{Params: model.Defaults()}
+			if name != "" {
+				var err error
+				if s, err = scenario.Preset(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Apply(set); err != nil {
+				t.Fatal(err)
+			}
+			s.Name = "mine: \"quoted\""
+			text, err := s.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := scenario.Read(text)
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, text)
+			}
+			if !reflect.DeepEqual(again, s) {
+				t.Errorf("not what was written:\n%s\n%+v\n%+v", text, again, s)
+			}
+		}
+	}
+}
+
+// A rate a year is printed as it was given: no digits of a float.
+func TestEveryRateOfAYearIsPrintedAsItsPercentage(t *testing.T) {
+	q, err := scenario.Find("demurrage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ppm := int64(0); ppm <= 200_000; ppm += 7 {
+		if back, err := q.Parse(q.Print(ppm)); err != nil || back != ppm {
+			t.Fatalf("%d is printed %s, read %d (%v)", ppm, q.Print(ppm), back, err)
+		}
+	}
 }

@@ -143,7 +143,7 @@ func parseChanges(p *model.Params, text string) error {
 func printChanges(p *model.Params) string {
 	var list []string
 	for _, c := range p.CapacityAt {
-		list = append(list, fmt.Sprintf("%d:%g", c.Tick, float64(c.Capacity)/model.Micro))
+		list = append(list, fmt.Sprintf("%d:%s", c.Tick, decimal(c.Capacity)))
 	}
 	return strings.Join(list, ", ")
 }

@@ -42,9 +42,25 @@ func WriteCSV(to io.Writer, rows []Row) error {
 
 func (c Column) text(r *Row) string {
 	if c.Whole {
-		return strconv.FormatInt(int64(c.of(r)), 10)
+		return strconv.FormatInt(c.exact(r), 10)
 	}
 	return strconv.FormatFloat(c.of(r), 'g', -1, 64)
+}
+
+// WriteJSONL writes the same rows as one JSON document a line, with the columns' names as
+// keys and their values as in the CSV.
+func WriteJSONL(to io.Writer, rows []Row) error {
+	out := bufio.NewWriter(to)
+	columns := Columns()
+	for r := range rows {
+		between := "{"
+		for _, c := range columns {
+			fmt.Fprintf(out, "%s%q:%s", between, c.Name, c.text(&rows[r]))
+			between = ","
+		}
+		fmt.Fprintln(out, "}")
+	}
+	return out.Flush() // which remembers the first error
 }
 
 // WriteParquet writes the same rows as Parquet.
@@ -54,7 +70,7 @@ func WriteParquet(to io.Writer, rows []Row) error {
 		if c.Whole {
 			list := make([]int64, len(rows))
 			for r := range rows {
-				list[r] = int64(c.of(&rows[r]))
+				list[r] = c.exact(&rows[r])
 			}
 			table.Ints(c.Name, list)
 			continue

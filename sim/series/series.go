@@ -25,13 +25,18 @@ type Column struct {
 	Unit  string
 	Whole bool // a whole number
 	of    func(r *Row) float64
+	exact func(r *Row) int64 // of a whole number, which a float may not hold
 }
 
-// Of is the column's value in a row.
+// Of is the column's value in a row; of a whole number beyond 2⁵³ the nearest float.
 func (c Column) Of(r *Row) float64 { return c.of(r) }
 
 func whole(name, unit string, f func(*Row) int64) Column {
-	return Column{name, unit, true, func(r *Row) float64 { return float64(f(r)) }}
+	return Column{name, unit, true, func(r *Row) float64 { return float64(f(r)) }, f}
+}
+
+func decimal(name, unit string, f func(*Row) float64) Column {
+	return Column{Name: name, Unit: unit, of: f}
 }
 
 // diff is what a transaction moved in the step.
@@ -68,7 +73,7 @@ func ratio(a, b float64) float64 {
 // Columns are all figures of a row, in the order of the files.
 func Columns() []Column {
 	type r = Row
-	const kwh = 1e9 // micro-Wh in a kWh
+	const wh, kwh = 1e3, 1e9 // Wh, and micro-Wh, in a kWh
 	list := []Column{
 		whole("step", "", func(r *r) int64 { return int64(r.Step) }),
 		whole("tick", "", func(r *r) int64 { return int64(r.Tick) }),
@@ -87,37 +92,37 @@ func Columns() []Column {
 		list = append(list, whole("flow_"+t.String(), "JT/step", diff(t)))
 	}
 	list = append(list,
-		Column{"dividend", "JT/step", false, func(r *r) float64 { return ratio(float64(diff(model.TxnDisto)(r)), float64(r.Bondholders)) }},
-		Column{"velocity", "1/year", false, func(r *r) float64 {
+		decimal("dividend", "JT/step", func(r *r) float64 { return ratio(float64(diff(model.TxnDisto)(r)), float64(r.Bondholders)) }),
+		decimal("velocity", "1/year", func(r *r) float64 {
 			steps := float64(r.Tick-r.last.Tick) / 8760
 			return ratio(float64(diff(model.TxnSales)(r)+diff(model.TxnPayment)(r)), float64(r.Wallets)*steps)
-		}},
-		Column{"gini", "", false, func(r *r) float64 { return r.Gini }},
-		Column{"tick_rate", "tokens/tick", false, func(r *r) float64 { return float64(r.Rate) / model.Micro }},
-		Column{"capacity", "tokens/tick", false, func(r *r) float64 { return float64(r.Capacity) / model.Micro }},
-		Column{"allocated", "tokens/tick", false, func(r *r) float64 { return float64(r.Allocated) / model.Micro }},
-		Column{"issued", "tokens/step", false, func(r *r) float64 { return float64(r.Issued-r.last.Issued) / model.Micro }},
-		Column{"consumed", "tokens/step", false, func(r *r) float64 { return float64(r.Consumed-r.last.Consumed) / model.Micro }},
-		Column{"stale_rate_loss", "tokens", false, func(r *r) float64 { return float64(r.StaleLoss) / model.Micro }},
+		}),
+		decimal("gini", "", func(r *r) float64 { return r.Gini }),
+		decimal("tick_rate", "tokens/tick", func(r *r) float64 { return float64(r.Rate) / model.Micro }),
+		decimal("capacity", "tokens/tick", func(r *r) float64 { return float64(r.Capacity) / model.Micro }),
+		decimal("allocated", "tokens/tick", func(r *r) float64 { return float64(r.Allocated) / model.Micro }),
+		decimal("issued", "tokens/step", func(r *r) float64 { return float64(r.Issued-r.last.Issued) / model.Micro }),
+		decimal("consumed", "tokens/step", func(r *r) float64 { return float64(r.Consumed-r.last.Consumed) / model.Micro }),
+		decimal("stale_rate_loss", "tokens", func(r *r) float64 { return float64(r.StaleLoss) / model.Micro }),
 		whole("queue", "robots", func(r *r) int64 { return r.Queue }),
 		whole("drains", "", func(r *r) int64 { return r.Drains }),
 		whole("fountains", "", func(r *r) int64 { return r.Fountains }),
 		whole("robots", "", func(r *r) int64 { return r.Robots }),
-		Column{"utilisation", "", false, part(model.Training, model.Producing)},
-		Column{"starved", "", false, part(model.Starved)},
-		Column{"queued", "", false, part(model.Queued)},
-		Column{"waiting_step", "", false, part(model.WaitingStep)},
-		Column{"idle", "", false, part(model.Idle, model.Authorised)},
+		decimal("utilisation", "", part(model.Training, model.Producing)),
+		decimal("starved", "", part(model.Starved)),
+		decimal("queued", "", part(model.Queued)),
+		decimal("waiting_step", "", part(model.WaitingStep)),
+		decimal("idle", "", part(model.Idle, model.Authorised)),
 		whole("contracts", "", func(r *r) int64 { return int64(r.Stats.Oracles) }),
 		whole("flows", "1/step", func(r *r) int64 { return int64(r.Stats.Executed - r.last.Stats.Executed) }),
-		Column{"robot_kwh", "kWh/step", false, func(r *r) float64 { return float64(r.EnergyMicroWh-r.last.EnergyMicroWh) / kwh }},
-		Column{"token_intensity", "kWh/token", false, func(r *r) float64 {
+		decimal("robot_kwh", "kWh/step", func(r *r) float64 { return float64(r.EnergyWh-r.last.EnergyWh) / wh }),
+		decimal("token_intensity", "kWh/token", func(r *r) float64 {
 			return ratio(float64(r.TokenEnergyMicroWh-r.last.TokenEnergyMicroWh)/kwh, float64(r.Issued-r.last.Issued)/model.Micro)
-		}},
-		Column{"torq", "", false, func(r *r) float64 {
+		}),
+		decimal("torq", "", func(r *r) float64 {
 			in := diff(model.TxnPayment)(r)
 			return ratio(float64(diff(model.TxnMint)(r)+in), float64(in))
-		}},
+		}),
 	)
 	return list
 }
@@ -148,13 +153,30 @@ func (c *Collector) See(w *model.World) {
 	}
 	o := w.Observe()
 	if int(o.Step)%c.Every == 0 || len(c.Rows) == 0 {
-		c.Wallets = w.AppendWallets(c.Wallets[:0])
-		slices.Sort(c.Wallets)
-		c.gini = Gini(c.Wallets)
+		c.measure(w)
 	}
 	last := c.last
 	c.Rows = append(c.Rows, Row{Observation: o, Gini: c.gini, last: &last})
 	c.last = o
+}
+
+func (c *Collector) measure(w *model.World) {
+	c.Wallets = w.AppendWallets(c.Wallets[:0])
+	slices.Sort(c.Wallets)
+	c.gini = Gini(c.Wallets)
+}
+
+// End is the world as the run leaves it: since the last row, if it ended inside a step,
+// otherwise the last row itself with the wallets measured once more. It adds no row.
+func (c *Collector) End(w *model.World) Row {
+	c.measure(w)
+	if n := len(c.Rows); n > 0 && w.Tick == c.last.Tick {
+		end := c.Rows[n-1]
+		end.Gini = c.gini
+		return end
+	}
+	last := c.last
+	return Row{Observation: w.Observe(), Gini: c.gini, last: &last}
 }
 
 // Gini is the Gini coefficient of amounts in ascending order, with the correction that

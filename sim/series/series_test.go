@@ -133,3 +133,19 @@ func TestStepsAddUpToTheRun(t *testing.T) {
 		}
 	}
 }
+
+// A whole number that a float cannot hold is written to the unit.
+func TestAmountsBeyondAFloatAreWrittenToTheUnit(t *testing.T) {
+	w := economy(t, "retainer_fee=1e9 RT", "g=2.002778", "rt_in=0.0001 RT")
+	rows := collect(t, w).Rows
+	if supply := w.Supply(); int64(float64(supply)) == supply {
+		t.Fatalf("a float holds %d: choose another run", supply)
+	}
+	var table, lines bytes.Buffer
+	must(t, series.WriteCSV(&table, rows))
+	must(t, series.WriteJSONL(&lines, rows))
+	want := strconv.FormatInt(w.Supply(), 10)
+	if !bytes.Contains(table.Bytes(), []byte(","+want+",")) || !bytes.Contains(lines.Bytes(), []byte(`"supply":`+want+`,`)) {
+		t.Errorf("no supply of %s in the files", want)
+	}
+}

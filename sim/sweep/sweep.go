@@ -180,6 +180,9 @@ type Sweep struct {
 func (s *Sweep) Execute(ctx context.Context) ([]Run, error) {
 	p := s.Base.Params
 	s.Parameters = scenario.Effective(&p)
+	if err := s.check(); err != nil {
+		return nil, err
+	}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -217,6 +220,28 @@ func (s *Sweep) Execute(ctx context.Context) ([]Run, error) {
 		return nil, err
 	}
 	return runs, s.tables(runs)
+}
+
+// check refuses a sweep of which a run could not begin, before the first one does, and a
+// parameter that is varied twice: the second would win in silence.
+func (s *Sweep) check() error {
+	seen := map[string]bool{}
+	for _, v := range s.Vary {
+		if seen[v.Name] {
+			return &scenario.Error{Name: v.Name, Detail: "is varied twice; name each parameter once"}
+		}
+		seen[v.Name] = true
+	}
+	for point := range s.Points {
+		p, _, err := s.params(point * s.Replicas)
+		if err == nil {
+			_, err = p.Resolve()
+		}
+		if err != nil {
+			return fmt.Errorf("run %d: %w", point*s.Replicas+1, err)
+		}
+	}
+	return nil
 }
 
 // counter counts what is done and tells it in order.

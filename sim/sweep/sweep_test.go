@@ -140,3 +140,35 @@ func TestWhatToVaryIsChecked(t *testing.T) {
 		t.Error("there is a method guess")
 	}
 }
+
+// A design of which one run could not begin is refused before the first one does.
+func TestADesignIsCheckedBeforeItsFirstRun(t *testing.T) {
+	for name, vary := range map[string][]string{
+		"a choice beyond the last":   {"arrivals=0:9"},
+		"a switch beyond on":         {"fountain=0:5"},
+		"a parameter varied twice":   {"g=1:2", "g=2:3"},
+		"a point that is no economy": {"robots=1:4", "enterprises=1,2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, err := scenario.Preset("e1")
+			must(t, err)
+			s := &sweep.Sweep{Base: base, Dir: filepath.Join(t.TempDir(), "sweep"), Workers: 1}
+			s.Design, s.Replicas = "grid", 1
+			for _, text := range vary {
+				v, err := sweep.ParseVary(text)
+				if err != nil {
+					return // refused even before
+				}
+				s.Vary = append(s.Vary, v)
+			}
+			s.Points, err = sweep.Points("grid", s.Vary, 3, 1)
+			must(t, err)
+			if _, err := s.Execute(t.Context()); err == nil {
+				t.Error("it ran")
+			}
+			if left, err := filepath.Glob(filepath.Join(s.Dir, "*")); err != nil || len(left) > 0 {
+				t.Errorf("it left %v behind (%v)", left, err)
+			}
+		})
+	}
+}
