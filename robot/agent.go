@@ -57,6 +57,8 @@ type Stats struct {
 	Pending  uint64 // readings in no report yet
 	Sampled  uint64 // Unix ms of the last sample, 0 before the first
 	LastEnd  uint64 // Unix ms, end of the last signed reading
+	Unpaid   bool   // the machine works, and no contract counts it
+	VoidRule string // the rule that the last void report broke
 	// Meter and Delivery say what is wrong now with a meter and with the way to
 	// the digger, Job why a job is not started yet, Refused why the digger does
 	// not take a report that is sent again; nil while all is well.
@@ -157,11 +159,11 @@ func (a *Agent) Answer(answer Answer) { a.delivery.take(answer) }
 
 // Stats tells what the agent has done.
 func (a *Agent) Stats() Stats {
-	mark, voided, trouble, standing := a.delivery.passed()
+	told := a.delivery.passed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	stats := a.stats
-	stats.Mark, stats.Voided, stats.Delivery, stats.Refused = mark, voided, trouble, standing
+	stats.Mark, stats.Voided, stats.VoidRule, stats.Delivery, stats.Refused = told.mark, told.voided, told.rule, told.trouble, told.standing
 	return stats
 }
 
@@ -279,7 +281,10 @@ func (a *Agent) sample(ctx context.Context) error {
 			return err
 		}
 	}
+	unpaid := a.recorder.Unpaid()
 	a.mu.Lock()
+	began := unpaid && !a.stats.Unpaid
+	a.stats.Unpaid = unpaid
 	a.stats.Counts, a.stats.Pending = a.recorder.Counts(), uint64(a.recorder.Pending())
 	a.stats.Sampled, a.stats.Meter = at, errors.Join(trouble[:]...)
 	for _, err := range trouble {
@@ -287,7 +292,11 @@ func (a *Agent) sample(ctx context.Context) error {
 			a.stats.Misses++
 		}
 	}
+	contract := a.stats.Contract
 	a.mu.Unlock()
+	if began {
+		a.log.Warn("the machine works and nothing of it counts until a contract names the robot", "robot", a.config.ID, "contract that ended", contract)
+	}
 	return nil
 }
 

@@ -91,6 +91,7 @@ type delivery struct {
 	refusal  Refusal    // not acted upon; a final one is kept
 	voidedAt uint64     // the last report known to count nothing
 	voided   uint64
+	rule     string // that it broke, or work_complete
 	mark     uint64 // acted upon
 	trouble  error  // why the last report could not be sent, nil if it could
 	standing error  // the last refusal that anybody can provoke, nil once the mark has moved
@@ -109,11 +110,14 @@ func (d *delivery) take(a Answer) {
 	if a.Want > a.Mark {
 		d.want = max(d.want, a.Want)
 	}
+	complete := a.Refusal.Code == string(proof.WorkComplete)
 	void := a.Refusal.Code != "" && a.Refusal.Seq > 0 && a.Refusal.Seq <= a.Mark
 	switch {
 	case void && a.Refusal.Seq > d.voidedAt:
-		d.voidedAt = a.Refusal.Seq
-		d.voided++
+		d.voidedAt, d.rule = a.Refusal.Seq, a.Refusal.Code
+		if !complete {
+			d.voided++
+		}
 	case void:
 		void = false // told before
 	case a.Refusal.Code != "" && !d.refusal.final():
@@ -121,18 +125,28 @@ func (d *delivery) take(a Answer) {
 	}
 	d.mu.Unlock()
 	if void {
-		d.log.Warn("a report counts nothing", "robot", d.robot, "seq", a.Refusal.Seq, "rule", a.Refusal.Code,
+		says := "a report counts nothing"
+		if complete {
+			says = "the contract's work is complete; what the robot does beyond it counts nothing"
+		}
+		d.log.Warn(says, "robot", d.robot, "seq", a.Refusal.Seq, "rule", a.Refusal.Code,
 			"detail", a.Refusal.Detail, "do", hint(a.Refusal.Code))
 	}
 	d.nudge()
 }
 
-// passed is the digger's mark, how many reports it found void, why the last
-// report could not be sent, and why the next one is not taken.
-func (d *delivery) passed() (mark, voided uint64, trouble, standing error) {
+// heard is the digger's mark, how many reports it found void and by which rule the
+// last, why the last report could not be sent, and why the next one is not taken.
+type heard struct {
+	mark, voided      uint64
+	rule              string
+	trouble, standing error
+}
+
+func (d *delivery) passed() heard {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mark, d.voided, d.trouble, d.standing
+	return heard{d.mark, d.voided, d.rule, d.trouble, d.standing}
 }
 
 // sent books whether a report could be sent.
@@ -354,7 +368,7 @@ func hint(code string) string {
 	case "bad_signature", "key_validity":
 		return "check that the agent's key file is the one that was enrolled and that the keys are still valid"
 	case "bad_link":
-		return "stop any second agent of this robot and bring back its newest spool, or ask the registrar for a new version of the enrolment that names the last seq and digest"
+		return "stop any second agent of this robot and bring back its newest spool, or, if it is lost, ask for a new version of the enrolment with `robotorq robot renew --lost`"
 	case "rating_energy", "rating_tokens":
 		return "the agent's watts and tokens_per_second must be those of the enrolment"
 	case "not_assigned", "contract_closed", "after_deadline", "work_complete":

@@ -27,6 +27,15 @@ type Request struct {
 	TokensPerSecond uint64     `json:"tokens_per_second"`
 	Energy          string     `json:"energy"` // Metered or Rated
 	Keys            []seal.Key `json:"keys"`
+
+	// Of a renewal alone. Version is that of the enrolment that is asked for. Lost: the
+	// robot has no spool, or another branch of its chain, and goes on after the digger's
+	// last report. Waiting is how many reports of its spool the digger does not have.
+	Version uint64 `json:"version,omitempty"`
+	Lost    bool   `json:"lost,omitempty"`
+	Waiting uint64 `json:"waiting,omitempty"`
+	Digger  string `json:"digger,omitempty"` // another than now
+	Retire  bool   `json:"retire,omitempty"` // all keys end
 }
 
 // Enrol makes the robot's keys in dir (mode 0700), where they stay, and
@@ -41,21 +50,29 @@ func Enrol(dir, passphrase string, r Request, notBeforeMS uint64) (Request, erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Request{}, &Error{Code: CodeEnrolment, Detail: "the robot's directory cannot be made", Err: err}
 	}
-	path := filepath.Join(dir, KeyFile)
+	signer, err := keysIn(filepath.Join(dir, KeyFile), passphrase, r.Robot)
+	if err != nil {
+		return Request{}, err
+	}
+	r.Keys = signer.PublicKeys(notBeforeMS)
+	return r, nil
+}
+
+// keysIn reads a robot's keys, or makes them.
+func keysIn(path, passphrase, robot string) (*seal.Signer, error) {
 	signer, err := seal.ReadKeyFile(path, passphrase)
 	if errors.Is(err, fs.ErrNotExist) {
-		if signer, err = seal.NewSigner(r.Robot, seal.RoleRobot); err == nil {
+		if signer, err = seal.NewSigner(robot, seal.RoleRobot); err == nil {
 			err = seal.WriteKeyFile(path, passphrase, signer)
 		}
 	}
 	if err != nil {
-		return Request{}, err
+		return nil, err
 	}
-	if signer.Name != r.Robot || signer.Role != seal.RoleRobot {
-		return Request{}, &Error{Code: CodeEnrolment, Detail: path + " holds the keys of " + signer.Role + " " + signer.Name + ", not of robot " + r.Robot, Hint: "give each robot a directory of its own"}
+	if signer.Name != robot || signer.Role != seal.RoleRobot {
+		return nil, &Error{Code: CodeEnrolment, Detail: path + " holds the keys of " + signer.Role + " " + signer.Name + ", not of robot " + robot, Hint: "give each robot a directory of its own"}
 	}
-	r.Keys = signer.PublicKeys(notBeforeMS)
-	return r, nil
+	return signer, nil
 }
 
 // Encode is the request as indented JSON, for people and programs.

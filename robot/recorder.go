@@ -47,6 +47,7 @@ type Counts struct {
 	MeterResets    uint64 // the energy or token counter fell
 	MeterJumps     uint64 // it rose by more than the machine can have used
 	ClockJumps     uint64
+	UnpaidMS       uint64 // of work that no contract counted
 }
 
 // slackMS is how much earlier than its aim a reading may end, so that a
@@ -160,6 +161,12 @@ func (r *Recorder) counting() bool {
 	return working && a.Contract != "" && r.now >= a.NotBeforeMS && !r.expired()
 }
 
+// Unpaid reports whether the machine works and no contract counts it: none names the
+// robot, or its deadline has passed.
+func (r *Recorder) Unpaid() bool {
+	return r.state == Printing && (r.assignment.Contract == "" || r.expired())
+}
+
 // expired reports whether the assignment's deadline has passed.
 func (r *Recorder) expired() bool {
 	return r.assignment.NotAfterMS != 0 && r.now > r.assignment.NotAfterMS
@@ -179,6 +186,9 @@ func (r *Recorder) Observe(s Sample) *Draft {
 	switch {
 	case !r.counting():
 		r.leave()
+		if r.Unpaid() {
+			r.counts.UnpaidMS += passed
+		}
 		if r.expired() {
 			return r.endContract()
 		}

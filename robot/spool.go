@@ -276,6 +276,6 @@ func forked(robot string, seq, own uint64) error {
 		Code:   CodeForked,
 		Detail: "the digger has another report " + decimal(seq) + " of " + robot + " than this agent's spool, which ends at " + decimal(own),
 		Hint: "nothing more is signed, so that the chain is not forked. Stop any second agent of this robot and bring back its newest spool; " +
-			"if that is lost, ask the registrar for a new version of the enrolment that names the digger's last seq and digest",
+			"if that is lost, ask for a new version of the enrolment with `robotorq robot renew --lost`",
 	}
 }

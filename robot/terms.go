@@ -30,7 +30,8 @@ type Terms struct {
 	// NotBefore and NotAfter bound the work for the contract, Unix ms.
 	NotBefore uint64 `json:"not_before_ms,omitempty"`
 	NotAfter  uint64 `json:"not_after_ms,omitempty"`
-	Told      int64  `json:"told_ms"` // when the reserve said so, Unix ms
+	Told      int64  `json:"told_ms"`           // when the reserve said so, Unix ms
+	Version   uint64 `json:"version,omitempty"` // of the enrolment, 0 if it was not told
 }
 
 // Rating is what the robot is enrolled for.
@@ -45,6 +46,9 @@ func (t Terms) Assignment() Assignment {
 
 // SameEnrolment tells whether nothing has changed but the work.
 func (t Terms) SameEnrolment(u Terms) bool {
+	if t.Version != u.Version && t.Version != 0 && u.Version != 0 {
+		return false
+	}
 	return t.Robot == u.Robot && t.Origin == u.Origin && t.Digger == u.Digger && t.Rating() == u.Rating()
 }
 
@@ -90,9 +94,16 @@ type Status struct {
 	Resets    uint64 `json:"meter_resets"`
 	Jumps     uint64 `json:"meter_jumps"`
 	Steps     uint64 `json:"clock_steps"`
-	Meter     string `json:"meter_fault,omitempty"`
-	Delivery  string `json:"delivery_fault,omitempty"`
-	Job       string `json:"job_fault,omitempty"`
+	// Waits is what the agent waits for before it can work, WaitsFor its kind.
+	Waits    string `json:"waits,omitempty"`
+	WaitsFor string `json:"waits_for,omitempty"`
+	// Unpaid: the machine works and no contract counts it; UnpaidMS how long that was.
+	Unpaid   bool   `json:"unpaid,omitempty"`
+	UnpaidMS uint64 `json:"unpaid_ms"`
+	VoidRule string `json:"void_rule,omitempty"` // that the last void report broke
+	Meter    string `json:"meter_fault,omitempty"`
+	Delivery string `json:"delivery_fault,omitempty"`
+	Job      string `json:"job_fault,omitempty"`
 	// Refused is why the digger does not take a report that is sent again.
 	Refused string `json:"refused,omitempty"`
 	// Failure is why the agent stopped, with its code; what to do is part of it.
@@ -108,6 +119,7 @@ func StatusOf(id string, s Stats) Status {
 		LastEnd: s.LastEnd, Sampled: s.Sampled, Ore: s.Ore, Reports: s.Reports, Readings: s.Readings, Pending: s.Pending,
 		ClippedMJ: s.ClippedMJ, Clipped: s.ClippedTokens, Dropped: s.DroppedReading, Voided: s.Voided, Misses: s.Misses,
 		Resets: s.MeterResets, Jumps: s.MeterJumps, Steps: s.ClockJumps,
+		Unpaid: s.Unpaid, UnpaidMS: s.UnpaidMS, VoidRule: s.VoidRule,
 		Meter: text(s.Meter), Delivery: text(s.Delivery), Job: text(s.Job), Refused: text(s.Refused),
 	}
 }

@@ -136,6 +136,16 @@ func (e *Enrolment) Role() string {
 	return ""
 }
 
+// Ended reports whether every key has ended by a time, Unix ms: so a robot is retired.
+func (e *Enrolment) Ended(at uint64) bool {
+	return !slices.ContainsFunc(e.Keys, func(k Key) bool { return k.NotAfterMS == nil || at < *k.NotAfterMS })
+}
+
+// KeysAt are the keys that are valid at a time, Unix ms.
+func (e *Enrolment) KeysAt(at uint64) []Key {
+	return slices.DeleteFunc(slices.Clone(e.Keys), func(k Key) bool { return !k.ValidAt(at) })
+}
+
 // Registrar is the registrar that a member's or organisation's enrolment names,
 // "" for a robot's.
 func (e *Enrolment) Registrar() string {

@@ -13,6 +13,7 @@ import (
 )
 
 type robotCmd struct {
+	Renew  robotRenewCmd  `cmd:"" help:"Ask for the next version of a robot's enrolment: lost spool, new keys, rating, owner, digger, retirement."`
 	Enrol  robotEnrolCmd  `cmd:"" help:"Make a robot's keys and the request that a registrar admits."`
 	Run    robotRunCmd    `cmd:"" help:"Read a machine, sign reports of its work and send them."`
 	Status robotStatusCmd `cmd:"" help:"Show how a robot's agent is, and what to do next."`

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -165,8 +166,12 @@ func (c *robotRunCmd) Run(ctx context.Context, std streams, g *global) (err erro
 	debug.SetGCPercent(smallHeap)
 	dir := robotDir(c.Dir, c.Data, c.ID)
 	keys, err := readKeys(std, filepath.Join(dir, robot.KeyFile))
-	if err != nil {
-		return fmt.Errorf("%w (make the robot's keys with `robotorq robot enrol %s`)", err, c.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, robot.NextKeyFile)); err != nil {
+			return &exitError{exitUsage, fmt.Errorf("there are no keys of %s in %s (make them with `robotorq robot enrol %s`, or with `robotorq robot renew %s` if it is enrolled and they are lost)", c.ID, dir, c.ID, c.ID)}
+		}
+	} else if err != nil {
+		return err
 	}
 	secure, err := c.trust()
 	if err != nil {
@@ -176,7 +181,7 @@ func (c *robotRunCmd) Run(ctx context.Context, std streams, g *global) (err erro
 	transport.TLSClientConfig = secure
 	defer transport.CloseIdleConnections()
 	w := &robotAtWork{
-		cmd: c, dir: dir, keys: keys, secure: secure, web: &http.Client{Transport: transport}, log: logger(std.Err, false, c.Verbose), std: std, json: g.JSON,
+		cmd: c, dir: dir, keys: keys, started: time.Now(), secure: secure, web: &http.Client{Transport: transport}, log: logger(std.Err, false, c.Verbose), std: std, json: g.JSON,
 	}
 	patient := transport.Clone()
 	patient.ResponseHeaderTimeout = time.Minute
@@ -196,7 +201,8 @@ func (c *robotRunCmd) Run(ctx context.Context, std streams, g *global) (err erro
 type robotAtWork struct {
 	cmd     *robotRunCmd
 	dir     string
-	keys    *seal.Signer
+	keys    *seal.Signer // nil until those of a renewal are admitted
+	started time.Time
 	secure  *tls.Config
 	web     *http.Client // for plugs and printers, whose questions have their own bounds
 	patient *http.Client // for the reserve
@@ -222,7 +228,7 @@ func (w *robotAtWork) close() {
 func (w *robotAtWork) run(ctx context.Context) error {
 	terms, err := w.terms(ctx)
 	if err != nil || ctx.Err() != nil {
-		return err
+		return w.ended(err)
 	}
 	defer w.close()
 	agent, err := w.agent(ctx, terms)
@@ -239,7 +245,7 @@ func (w *robotAtWork) run(ctx context.Context) error {
 			stop(err)
 		}
 	})
-	status := &statusWriter{dir: w.dir, agent: agent, reserve: w.cmd.way(), started: w.clock.Now(), log: w.log}
+	status := &statusWriter{dir: w.dir, agent: agent, reserve: w.cmd.way(), started: w.started, log: w.log}
 	beside.Go(func() { status.run(ctx, w.clock) })
 	beside.Go(func() { w.staySmall(ctx) })
 	err = agent.Run(ctx)
@@ -360,4 +366,15 @@ func (w *robotAtWork) transport(terms robot.Terms) (robot.Transport, error) {
 		options.TLS = w.secure
 	}
 	return uplink.NewNATS(w.cmd.bus(), terms.Digger, options, w.clock)
+}
+
+// ended tells `robot status` of an agent that never came to work.
+func (w *robotAtWork) ended(err error) error {
+	s, known, readErr := robot.ReadStatus(w.dir)
+	if readErr != nil || !known && err == nil {
+		return errors.Join(err, readErr)
+	}
+	s.Robot, s.PID, s.Started, s.Reserve, s.Waits, s.WaitsFor = w.cmd.ID, pid(), w.started.UnixMilli(), w.cmd.way(), "", ""
+	s.End(w.clock.Now(), err)
+	return errors.Join(err, s.Write(w.dir))
 }

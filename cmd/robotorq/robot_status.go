@@ -41,14 +41,15 @@ type robotStatus struct {
 
 func (c *robotStatusCmd) Run(ctx context.Context, std streams, g *global) error {
 	dir := robotDir(c.Dir, c.Data, c.ID)
-	if _, err := os.Stat(filepath.Join(dir, robot.KeyFile)); err != nil {
+	_, err := os.Stat(filepath.Join(dir, robot.KeyFile))
+	if _, next := os.Stat(filepath.Join(dir, robot.NextKeyFile)); err != nil && next != nil {
 		return &exitError{exitUsage, fmt.Errorf("there is no robot in %s: %w (make its keys with `robotorq robot enrol %s`)", dir, err, c.ID)}
 	}
 	s, err := c.read(ctx, dir)
 	if err != nil {
 		return err
 	}
-	s.Next, s.Act = s.advice()
+	s.Next, s.Act = s.advice(time.Now())
 	if g.JSON {
 		err = writeJSON(std.Out, s)
 	} else {
@@ -89,8 +90,12 @@ func (c *robotStatusCmd) read(ctx context.Context, dir string) (robotStatus, err
 }
 
 // advice is what to do next; act is false when nothing has to be done.
-func (s robotStatus) advice() (next string, act bool) {
+func (s robotStatus) advice(now time.Time) (next string, act bool) {
 	switch {
+	case s.Running && s.starting():
+		return "nothing; the agent is starting", false
+	case s.Running && s.Waits != "":
+		return s.Waits, s.WaitsFor != "reserve" && s.WaitsFor != "notice"
 	case s.Running && s.Meter != "":
 		return "look after the meter: nothing is counted without it", true
 	case s.Running && s.Refused != "":
@@ -99,8 +104,12 @@ func (s robotStatus) advice() (next string, act bool) {
 		return "nothing, if the reserve comes back: " + several(s.Waiting, "report") + " in the spool are sent then", false
 	case s.Running && s.Job != "":
 		return "look after the printer: it does not take the job", true
+	case s.Running && s.Unpaid:
+		return "the machine works and nothing of it counts (" + s.worksFor() + "): stop it, or see to a contract that names the robot", true
 	case s.Running && s.Contract == "":
 		return "nothing; the robot waits for a contract that names it", false
+	case s.Running && s.Machine == robot.Unknown.String() && now.UnixMilli()-s.Started < machineAnswers.Milliseconds():
+		return "nothing; the machine has not answered yet, the agent has just started", false
 	case s.Running && s.Machine == robot.Unknown.String():
 		return "look after the machine: it does not answer the agent", true
 	case s.Running:
@@ -115,11 +124,30 @@ func (s robotStatus) advice() (next string, act bool) {
 	return "start the agent again with `robotorq robot run --id " + s.Robot + "`", true
 }
 
+// machineAnswers is how long a machine may take to answer an agent that starts.
+const machineAnswers = 10 * time.Second
+
+// starting reports whether an agent has the spool and what is shown is not of it.
+func (s robotStatus) starting() bool { return s.Started == 0 || s.Ended != 0 }
+
+// worksFor says why no contract counts what the machine does.
+func (s robotStatus) worksFor() string {
+	if s.Contract == "" {
+		return "no contract names the robot"
+	}
+	return "contract " + s.Contract + " has ended"
+}
+
 func (s robotStatus) print(std streams) error {
 	w := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	state := "does not run"
-	if s.Running {
+	switch {
+	case s.Running && s.starting():
+		state = "is starting"
+	case s.Running && s.Waits != "":
+		state = fmt.Sprintf("waits since %s (process %d)", moment(s.Started), s.PID)
+	case s.Running:
 		state = fmt.Sprintf("runs since %s (process %d)", moment(s.Started), s.PID)
 	}
 	line("agent", "%s", state)
@@ -127,7 +155,7 @@ func (s robotStatus) print(std streams) error {
 	if s.LastEnd > 0 {
 		line("last reading", "ended %s", moment(int64(s.LastEnd)))
 	}
-	if s.Started == 0 {
+	if s.Started == 0 || s.Running && (s.starting() || s.Waits != "") {
 		line("next", "%s", printable(s.Next))
 		return w.Flush()
 	}
@@ -138,6 +166,12 @@ func (s robotStatus) print(std streams) error {
 	line("since the start", "%s signed in %s; %s wait for theirs", ore(s.Ore), several(s.Reports, "report"), several(s.Pending, "reading"))
 	line("clipped", "%s mJ above the rating, %s above the bond", counted(s.ClippedMJ), several(s.Clipped, "token"))
 	line("lost", "%s dropped, %s void, %s in which a meter did not answer", several(s.Dropped, "reading"), several(s.Voided, "report"), several(s.Misses, "sample"))
+	if s.VoidRule != "" {
+		line("last void", "%s", printable(s.VoidRule))
+	}
+	if s.UnpaidMS > 0 {
+		line("for nothing", "%s of work that no contract counted", (time.Duration(s.UnpaidMS) * time.Millisecond).Round(time.Second))
+	}
 	line("jumps", "%s of a counter, %s upwards, %s of the clock", several(s.Resets, "reset"), counted(s.Jumps), several(s.Steps, "step"))
 	line("refusal", "%s", printable(orNone(okOr(s.Failure, s.Refused))))
 	line("next", "%s", printable(s.Next))

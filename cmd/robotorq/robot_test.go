@@ -157,7 +157,7 @@ func TestAnAgentThatNobodyHasToldAnythingWaitsForItsReserve(t *testing.T) {
 	dir := enrolled(t, "arm-1")
 	agent := inBackground(t, "robot", "run", "--id", "arm-1", "--virtual", "--dir", dir, "--reserve", "http://127.0.0.1:1")
 	eventually(t, 20*time.Second, "what it says", func() bool { return strings.Contains(agent.err.String(), "waits for it") })
-	if s := statusOf(t, "arm-1", dir); !s.Running || s.Seq != 0 {
+	if s := statusOf(t, "arm-1", dir); !s.Running || s.Act || s.Seq != 0 || s.WaitsFor != "reserve" || strings.Contains(s.Next, "machine") {
 		t.Errorf("%+v", s)
 	}
 	second := command(t, "robot", "run", "--id", "arm-1", "--virtual", "--dir", dir)
@@ -174,11 +174,27 @@ func notEnrolled(w http.ResponseWriter, r *http.Request) {
 	api.WriteProblem(w, r, api.NotFound("robot", "arm-1"))
 }
 
-func TestAnAgentSaysWhatIsMissing(t *testing.T) {
+func TestAnAgentThatIsNotAdmittedYetWaits(t *testing.T) {
+	t.Parallel()
 	dir := enrolled(t, "arm-1")
 	stranger := httptest.NewServer(http.HandlerFunc(notEnrolled))
 	defer stranger.Close()
-	fails(t, exitFailed, "send its request to a registrar", "robot", "run", "--id", "arm-1", "--virtual", "--dir", dir, "--reserve", stranger.URL)
+	agent := inBackground(t, "robot", "run", "--id", "arm-1", "--virtual", "--dir", dir, "--reserve", stranger.URL)
+	eventually(t, 20*time.Second, "what it says", func() bool { return strings.Contains(agent.err.String(), "send its request to a registrar") })
+	s := statusOf(t, "arm-1", dir)
+	if !s.Running || !s.Act || s.WaitsFor != "enrolment" || !strings.Contains(s.Next, "waits until it is admitted") || s.Started < 1_600_000_000_000 {
+		t.Errorf("%+v", s)
+	}
+	if text := command(t, "robot", "status", "arm-1", "--dir", dir); strings.Contains(text.out, "1970") || !strings.Contains(text.out, "waits since 20") {
+		t.Errorf("%s", text.out)
+	}
+	if code := agent.stop(); code != exitOK {
+		t.Errorf("%d %s", code, agent.err.String())
+	}
+}
+
+func TestAnAgentSaysWhatIsMissing(t *testing.T) {
+	dir := enrolled(t, "arm-1")
 	cert, key, _, _ := robottest.Certificate(t)
 	for says, args := range map[string][]string{
 		"say which machine":                  {},
@@ -219,10 +235,14 @@ func TestAStatusSaysWhatToDo(t *testing.T) {
 		"no contract":    {robot.Status{Machine: "idle"}, "waits for a contract", false},
 		"a mute meter":   {robot.Status{Contract: "x#1", Machine: "printing", Meter: "meter_silent"}, "look after the meter", true},
 		"a mute printer": {robot.Status{Contract: "x#1", Machine: "unknown"}, "look after the machine", true},
+		"a young agent":  {robot.Status{Contract: "x#1", Machine: "unknown", Started: nowMS()}, "has not answered yet", false},
+		"a start":        {robot.Status{Contract: "x#1", Machine: "printing", Ended: 7}, "is starting", false},
+		"work for none":  {robot.Status{Machine: "printing", Unpaid: true}, "no contract names the robot", true},
+		"work beyond":    {robot.Status{Machine: "printing", Contract: "x#1", Unpaid: true}, "contract x#1 has ended", true},
 		"a refusal":      {robot.Status{Contract: "x#1", Machine: "printing", Refused: "check that the agent's key file"}, "check that the agent's key file", true},
 		"a job":          {robot.Status{Contract: "x#1", Machine: "idle", Job: "busy"}, "does not take the job", true},
 	} {
-		c.status.Robot, c.status.Started, c.status.PID = "arm-1", 1, 1
+		c.status.Robot, c.status.Started, c.status.PID = "arm-1", max(c.status.Started, 1), 1
 		must(t, c.status.Write(dir))
 		if s := statusOf(t, "arm-1", dir); !s.Running || s.Act != c.act || !strings.Contains(s.Next, c.next) {
 			t.Errorf("%s: %+v", name, s)
