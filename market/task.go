@@ -24,6 +24,9 @@ const (
 	Refunded       Status = "refunded"
 )
 
+// Statuses lists them, as a task may come by them.
+var Statuses = []Status{PendingFunding, Funded, Claimed, ProofSubmitted, Disputed, Settled, Expired, Refunding, Refunded, Cancelled}
+
 // transitions are all that exist.
 var transitions = map[Status][]Status{
 	PendingFunding: {Funded, Cancelled},

@@ -1,5 +1,5 @@
-// Command dashboards writes the Grafana dashboards of a reserve: pipeline, reserve
-// and node. They are code so that a panel's query stands beside the figure that it
+// Command dashboards writes the Grafana dashboards of a reserve: pipeline, reserve,
+// marketplace and node. They are code so that a panel's query stands beside the figure that it
 // shows and a test can ask a running reserve for each of them.
 //
 //	go run ./deploy/dashboards

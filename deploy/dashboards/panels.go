@@ -1,7 +1,7 @@
 package main
 
 // All lists the dashboards.
-func All() []Dashboard { return []Dashboard{pipeline(), reserve(), machine()} }
+func All() []Dashboard { return []Dashboard{pipeline(), reserve(), marketplace(), machine()} }
 
 // quantiles are p50 and p99 of a histogram, by station.
 func quantiles(metric, station string) []Query {
@@ -69,6 +69,33 @@ func reserve() Dashboard {
 			{Title: "Time of an order", About: "Its signatures, and the commit of the books.", Unit: "s", Width: 24, Queries: concat(
 				quantiles("robotorq_vault_verify_seconds", "verify"), quantiles("robotorq_vault_commit_seconds", "commit"),
 			)},
+		},
+	}
+}
+
+// keptSats is what the coordinator holds of others and of its own.
+const keptSats = `sum without (class) (robotorq_market_ledger_sats{class!~"received|paid"})`
+
+func marketplace() Dashboard {
+	const sats = "suffix: sats"
+	class := func(name string) string { return `robotorq_market_ledger_sats{class="` + name + `"}` }
+	return Dashboard{
+		UID: "robotorq-market", Title: "RoboTorq: the marketplace", About: "Work for robots, paid in bitcoin. Empty where no marketplace runs.",
+		Panels: []Panel{
+			{Title: "Open tasks", About: "Paid for, and no robot has claimed them.", Unit: "short", Single: true, Width: 6, Queries: []Query{{`robotorq_market_tasks{status="funded"}`, ""}}},
+			{Title: "Disputes", About: "The operator decides.", Unit: "short", Single: true, Width: 6, Queries: []Query{{`robotorq_market_tasks{status="disputed"}`, ""}}},
+			{Title: "Payouts under way", About: "Transactions that are not six blocks deep yet.", Unit: "short", Single: true, Width: 6, Queries: []Query{{"robotorq_market_sweeps_live", ""}}},
+			{Title: "Out of balance", About: "What was received less what was paid less what is kept: nought.", Unit: sats, Single: true, Width: 6, Queries: []Query{
+				{"sum(" + class("received") + ") - sum(" + class("paid") + ") - sum(" + keptSats + ")", ""},
+			}},
+			{Title: "Tasks", Unit: "short", Width: 12, Queries: []Query{{"robotorq_market_tasks", "{{status}}"}}},
+			{Title: "Whose the kept sats are", About: "Escrow of tasks, accounts of clients, earnings of robots, in flight, and the coordinator's fees less what miners got.", Unit: sats, Width: 12, Queries: []Query{
+				{`robotorq_market_ledger_sats{class!~"received|paid"}`, "{{class}}"},
+			}},
+			{Title: "Received and paid", About: "Since the beginning.", Unit: sats, Width: 12, Queries: []Query{{class("received"), "received"}, {class("paid"), "paid"}}},
+			{Title: "Waiting for a payout", About: "In no transaction yet.", Unit: sats, Width: 12, Queries: []Query{{"robotorq_market_unbound_sats", "{{payee}}s"}}},
+			{Title: "Payees that wait", Unit: "short", Width: 12, Queries: []Query{{"robotorq_market_unbound_payees", "{{payee}}s"}}},
+			{Title: "Fees left", About: "Miners are paid from them.", Unit: sats, Width: 12, Queries: []Query{{class("fees"), "fees"}}},
 		},
 	}
 }

@@ -208,10 +208,7 @@ func (d *Desk) Sweeps(ctx context.Context, beforeMs int64, beforeID string, limi
 // Treasury asks both rails and the ledger. A rail that does not answer is named and left out.
 func (d *Desk) Treasury(ctx context.Context) (t wire.Treasury, err error) {
 	t = wire.Treasury{Network: string(d.o.Policy.Network), Ledger: map[string]int64{}, Deferred: map[string]string{}}
-	t.NetworkNote = note(t.Network)
-	if s, ok := d.o.Chain.(interface{ Simulated() bool }); ok {
-		t.Simulated = s.Simulated()
-	}
+	t.NetworkNote, t.Simulated = note(t.Network), d.Simulated()
 	err = d.read(ctx, func(b *books.Tx) error {
 		totals, err := b.Totals()
 		if err != nil {

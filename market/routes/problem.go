@@ -28,8 +28,10 @@ var statuses = map[market.Kind]int{
 // away are the failures of the books that pass.
 var away = map[store.Code]bool{store.CodeStopped: true, store.CodeUnavailable: true, store.CodeBusy: true, store.CodeTaken: true, store.CodeFull: true}
 
-// problemOf is what a client is told about an error; retry in Unix ms, 0 when waiting does not help.
-func problemOf(err error) (p api.Problem, retry int64) {
+// Problem is what people and programs are told about an error of the desk. retry says when it may
+// be tried again, in Unix milliseconds, 0 when waiting does not help. What has status 500 or more
+// belongs into the log as well.
+func Problem(err error) (p api.Problem, retry int64) {
 	var refused *market.Error
 	var own *api.Error
 	var rail *rails.Error
@@ -61,7 +63,7 @@ func problemOf(err error) (p api.Problem, retry int64) {
 
 // fail answers with a problem.
 func (s *Routes) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p, retry := problemOf(err)
+	p, retry := Problem(err)
 	if p.Status >= http.StatusInternalServerError {
 		s.o.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "code", p.Code, "err", err)
 	}
