@@ -84,6 +84,8 @@ func explorerPaths() []string {
 	return []string{
 		"/overview", "/certificates", "/certificates/3", "/certificates/3/ingots", "/certificates/3/ore/0", "/certificates/3/ore/3599999/proof",
 		"/certificates/3/export", "/ingots/refinery/2001", "/contracts", "/contracts/2", "/robots", "/robots/alba", "/reserve", "/dividends", "/refusals", "/charter", "/policy",
+		"/reports/" + apitest.NewestReport("alba"), "/reports/" + apitest.NewestReport("alba") + "/readings", "/robots/alba/reports", "/robots/alba/work", "/robots/alba/enrolments",
+		"/log", "/log/entries", "/log/entries?kind=run", "/log/entries/3", "/charters", "/policies", "/policies/1", "/reserve/history", "/reserve/history?every=minute", "/reserve/releases", "/reserve/bonds",
 	}
 }
 

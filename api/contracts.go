@@ -42,10 +42,6 @@ type Desk interface {
 	// Investments are those in a contract, in the order in which they were made.
 	Investments(ctx context.Context, number uint64) (Investments, error)
 
-	// Policies lists every policy, newest first, with what each changed.
-	Policies(ctx context.Context) (Policies, error)
-	// PolicyVersion is one version of the policy.
-	PolicyVersion(ctx context.Context, version uint64) (Policy, error)
 	// Announce admits a policy that root has signed.
 	Announce(ctx context.Context, envelope []byte) (Policy, error)
 
@@ -79,38 +75,12 @@ type Investment struct {
 	Paid torq.JT `json:"paid_jt" doc:"Of it, paid for labour and replenished"`
 }
 
-// Policies is the history of the reserve's numbers.
-type Policies struct {
-	Items []PolicyVersion `json:"items" nullable:"false"`
-}
-
-// PolicyVersion is one policy and what it changed.
-type PolicyVersion struct {
-	Version uint64         `json:"version"`
-	Issued  int64          `json:"issued_ms"`
-	Since   int64          `json:"effective_ms"`
-	Digest  string         `json:"digest"`
-	State   string         `json:"state" doc:"announced, in force or past"`
-	Changes []PolicyChange `json:"changes" nullable:"false" doc:"Against the version before; none for the first"`
-}
-
-// PolicyChange is a number that a policy changed, as it stands in the document.
-type PolicyChange struct {
-	Name string `json:"name"`
-	From string `json:"from"`
-	To   string `json:"to"`
-}
-
 // Recalled is what became of a recall.
 type Recalled struct {
 	Serial   uint64 `json:"serial"`
 	Posting  uint64 `json:"posting"`
 	Disputed bool   `json:"disputed" doc:"True: the StakeVault does not hold a certificate's money yet"`
 	Repeated bool   `json:"repeated"`
-}
-
-type versionInput struct {
-	Version uint64 `path:"version" minimum:"1" doc:"Version of the policy"`
 }
 
 type instructInput struct {
@@ -136,10 +106,6 @@ func (s *Server) desk(api huma.API) {
 		func(ctx context.Context, in *contractInput) (Investments, error) {
 			return d.Investments(ctx, in.Number)
 		})
-	get(s, api, "list-policies", "/policies", tagReserve, "Every policy, newest first, announced ones included",
-		func(ctx context.Context, _ *nothing) (Policies, error) { return d.Policies(ctx) })
-	get(s, api, "get-policy-version", "/policies/{version}", tagReserve, "One version of the policy",
-		func(ctx context.Context, in *versionInput) (Policy, error) { return d.PolicyVersion(ctx, in.Version) })
 	signed(s, api, "post-proposal", "/contracts", "Propose a contract",
 		"The body is a DSSE envelope of type "+ProposalType+", signed by the enterprise. Repeating it is safe.", ProposalType, d.Propose)
 	signed(s, api, "post-policy", "/policies", "Announce the next policy",

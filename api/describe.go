@@ -33,6 +33,7 @@ func tags() []*huma.Tag {
 		{Name: tagRobots, Description: "Where robots hand in their reports"},
 		{Name: tagWallet, Description: "What members do"},
 		{Name: tagContract, Description: "What enterprises and operators do"},
+		{Name: tagOperator, Description: "What only the operator of the node sees"},
 	}
 }
 

@@ -17,6 +17,17 @@ type ReportEvent struct {
 	Rule     string `json:"rule,omitempty"`
 }
 
+// FlowEvent sums up the reports and the payments since the last event of its kind:
+// for those who watch, and need not hear of each.
+type FlowEvent struct {
+	Reports uint64       `json:"reports"`
+	Void    uint64       `json:"void,omitempty" doc:"Of the reports: those that broke a rule"`
+	Ore     uint64       `json:"ore"`
+	Robots  uint64       `json:"robots" doc:"How many robots' reports they are"`
+	Orders  uint64       `json:"orders,omitempty" doc:"Movements between wallets"`
+	Newest  *ReportEvent `json:"newest,omitempty"`
+}
+
 // BatchEvent: a digger sealed a batch.
 type BatchEvent struct {
 	Digger  string `json:"digger"`
@@ -73,6 +84,9 @@ const (
 	KindDividend    = "dividend"
 	KindRefusal     = "refusal"
 	KindNotice      = "notice"
+	// KindFlow is not published: the API sends it to those who ask for it by name, at
+	// most four times a second, in the place of reports and postings.
+	KindFlow = "flow"
 	// KindOverview is not published: the API sends it after a change.
 	KindOverview = "overview"
 	// KindReset tells a client that events between its last and the next one are
@@ -89,6 +103,9 @@ func (PostingEvent) Kind() string     { return KindPosting }
 func (DividendEvent) Kind() string    { return KindDividend }
 func (RefusalEvent) Kind() string     { return KindRefusal }
 func (NoticeEvent) Kind() string      { return KindNotice }
+
+// Kind implements [EventData].
+func (FlowEvent) Kind() string { return KindFlow }
 
 // Kind implements [EventData] for the overview that the API sends itself.
 func (Overview) Kind() string { return KindOverview }

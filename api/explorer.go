@@ -109,6 +109,7 @@ func (s *Server) explorer(api huma.API) {
 		func(ctx context.Context, _ *nothing) (Charter, error) { return r.Charter(ctx) })
 	get(s, api, "get-policy", "/policy", tagReserve, "The numbers of the reserve",
 		func(ctx context.Context, _ *nothing) (Policy, error) { return r.Policy(ctx) })
+	s.records(api)
 	s.files(api)
 }
 

@@ -25,6 +25,7 @@ const (
 	CodeTokenMissing     Code = "token_missing"
 	CodeTokenInvalid     Code = "token_invalid"
 	CodeForbidden        Code = "forbidden"
+	CodeFormToken        Code = "form_token"
 	CodeKeyMismatch      Code = "idempotency_key_mismatch"
 	CodeUnavailable      Code = "unavailable"
 	CodeTimeout          Code = "timeout"
@@ -55,7 +56,7 @@ func (c Code) Status() int {
 		return http.StatusBadRequest
 	case CodeTokenMissing, CodeTokenInvalid, CodeBadSignature, CodeBondSigner, CodeBondSignature:
 		return http.StatusUnauthorized
-	case CodeForbidden, CodeOriginRefused, CodeAccountFrozen, CodeNotEligible:
+	case CodeForbidden, CodeFormToken, CodeOriginRefused, CodeAccountFrozen, CodeNotEligible:
 		return http.StatusForbidden
 	case CodeNotFound, CodeUnknownAccount, CodeUnknownContract, CodeBondUnknown, CodeNoStatement:
 		return http.StatusNotFound
@@ -75,7 +76,7 @@ func (c Code) Status() int {
 		return http.StatusMisdirectedRequest
 	case CodeInternal:
 		return http.StatusInternalServerError
-	case CodeTooManyRequests, CodeTooManyEnrolments:
+	case CodeTooManyRequests, CodeTooManyEnrolments, CodeTooManyStreams:
 		return http.StatusTooManyRequests
 	case CodeUnavailable, CodeIndexExhausted:
 		return http.StatusServiceUnavailable

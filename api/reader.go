@@ -61,6 +61,8 @@ type Reader interface {
 
 	Charter(ctx context.Context) (Charter, error)
 	Policy(ctx context.Context) (Policy, error)
+
+	Records
 }
 
 // Wallets is a member's side of the vault and the registrar's desk. Errors are
@@ -404,6 +406,7 @@ type Robot struct {
 	Tokens         uint64    `json:"tokens_per_second"`
 	Energy         string    `json:"energy" enum:"metered,rated"`
 	Enrolled       int64     `json:"enrolled_ms"`
+	Retired        bool      `json:"retired,omitempty" doc:"All its keys have ended: it works no more"`
 	Keys           []Key     `json:"keys" nullable:"false"`
 	Contracts      []uint64  `json:"contracts" nullable:"false"`
 	Reports        uint64    `json:"reports"`
@@ -414,6 +417,8 @@ type Robot struct {
 	LastReading    int64     `json:"last_reading_ms,omitempty"`
 	Working        bool      `json:"working"`
 	RecentRefusals []Refusal `json:"recent_refusals" nullable:"false"`
+	// Enrolment is left out of lists.
+	Enrolment json.RawMessage `json:"enrolment,omitempty" doc:"The newest version of its enrolment, DSSE JSON; not in lists"`
 }
 
 // Key is a public key of the charter or of an enrolment.
@@ -434,7 +439,9 @@ type Reserve struct {
 	Holdings     []Holding     `json:"holdings" nullable:"false"`
 	Capital      torq.JT       `json:"capital_jt" doc:"stake.available plus all deployed; never falls"`
 	StakeTarget  torq.JT       `json:"stake_target_jt"`
-	Members      uint64        `json:"members"`
+	Members      uint64        `json:"members" doc:"That receive the dividend"`
+	Orgs         uint64        `json:"organisations" doc:"Ever enrolled"`
+	BondCount    uint64        `json:"bonds_issued" doc:"Bearer bonds, redeemed ones included"`
 	Postings     uint64        `json:"postings"`
 	Head         string        `json:"head" doc:"Hash of the last posting"`
 	HeadTime     int64         `json:"head_ms"`
@@ -531,6 +538,8 @@ type StatementLine struct {
 	Other   string  `json:"other,omitempty" doc:"The other account"`
 	Memo    string  `json:"memo,omitempty"`
 	OrderID string  `json:"order_id,omitempty"`
+	// Unsettled lines go on until the account's next movement settles them.
+	Unsettled bool `json:"unsettled,omitempty" doc:"Counted up to the newest posting, in no posting of the account yet"`
 }
 
 // Admission asks a registrar to enrol somebody.

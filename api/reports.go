@@ -152,7 +152,7 @@ func (s *Server) reports(api huma.API) {
 }
 
 func (d *intake) post(ctx context.Context, in *reportsInput) (*reportsOutput, error) {
-	address := network(in.request.RemoteAddr)
+	address := Network(in.request.RemoteAddr)
 	robot, seqs, envelopes, err := readReports(in.ContentType, in.RawBody)
 	if err != nil {
 		d.server.addresses.charge(address, len(in.RawBody)/unreadableCost)
@@ -217,7 +217,7 @@ func (d *intake) mark(ctx context.Context, in *markInput) (*answer[ReportAnswer]
 	if in.Wait > 0 && in.Cursor != "" {
 		waiting, cancel := context.WithCancel(ctx)
 		defer cancel()
-		leave, ok := d.polls.enter(pollOf{robot: in.ID, address: network(in.request.RemoteAddr)}, cancel)
+		leave, ok := d.polls.enter(pollOf{robot: in.ID, address: Network(in.request.RemoteAddr)}, cancel)
 		if !ok {
 			return nil, d.server.later(ctx, CodeUnavailable, 5*time.Second, "Too many robots wait for an answer. Ask again in %d seconds.")
 		}

@@ -114,9 +114,9 @@ func (r *rates) of(name string) *allowance {
 	return a
 }
 
-// network is whom an address counts for: itself, of IPv6 its /64, which one
+// Network is whom an address counts for: itself, of IPv6 its /64, which one
 // subscriber has whole.
-func network(address string) string {
+func Network(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		address = host
 	}
@@ -138,7 +138,7 @@ func network(address string) string {
 // door takes one from the address's allowance before anything is read of the body.
 func (s *Server) door(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	if after := s.addresses.take(network(r.RemoteAddr)); after > 0 {
+	if after := s.addresses.take(Network(r.RemoteAddr)); after > 0 {
 		seconds := retryAfter(w.Header(), after)
 		WriteProblem(w, r, Errorf(CodeTooManyRequests, "Too much comes from this address. Send it again in %d seconds.", seconds))
 		return

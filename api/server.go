@@ -30,6 +30,7 @@ type Options struct {
 	Tokens  Tokens                // nil: no token is accepted
 	Desk    Desk                  // nil: no contracts, policies and recalls are taken
 	Market  Market                // nil: no marketplace
+	Node    Operations            // nil: nothing for the operator
 	Hosts   []string              // names of this node beside localhost and addresses
 	Health  http.Handler          // /healthz; nil: 200 while the process answers
 	Ready   http.Handler          // /readyz; nil: as Health
@@ -47,7 +48,7 @@ type Server struct {
 	openapi *huma.OpenAPI
 	spec    []byte
 	metrics *metrics
-	streams chan struct{} // one token for each open event stream
+	streams *streams
 	writes  writes
 	// addresses bounds what comes from each address before anybody answers for it.
 	addresses *rates
@@ -58,9 +59,6 @@ type Server struct {
 	overview   Overview
 	overviewAt time.Time
 }
-
-// maxStreams is how many event streams a node serves at once.
-const maxStreams = 512
 
 // New builds the interface. It fails when something required is missing or a
 // metric is registered already.
@@ -83,7 +81,7 @@ func New(o Options) (*Server, error) {
 		hosts:   make(map[string]struct{}, len(o.Hosts)),
 		mux:     http.NewServeMux(),
 		metrics: m,
-		streams: make(chan struct{}, maxStreams),
+		streams: newStreams(),
 		closed:  make(chan struct{}),
 
 		writes:    newWrites(),
@@ -133,11 +131,15 @@ func (s *Server) routes() error {
 	if s.options.Reports != nil {
 		s.reports(api)
 	}
+	if s.options.Node != nil {
+		s.operations(api)
+	}
 	s.openapi = api.OpenAPI()
 	describeProblems(s.openapi)
 	if s.options.Market != nil {
 		s.options.Market.Describe(s.openapi)
 	}
+	addExamples(s.openapi)
 	spec, err := json.Marshal(s.openapi)
 	if err != nil {
 		return fmt.Errorf("api: openapi: %w", err)
@@ -174,7 +176,7 @@ func orAlive(h http.Handler) http.Handler {
 func (s *Server) Handler(pages http.Handler) http.Handler {
 	root := http.NewServeMux()
 	for _, path := range []string{"/api/", "/healthz", "/readyz", "/metrics"} {
-		root.Handle(path, s.mux)
+		root.Handle(path, tagged(s.mux))
 	}
 	if s.options.Market != nil {
 		root.Handle("/robot/", s.options.Market)

@@ -21,13 +21,22 @@ const (
 	streamQuiet   = 5 * time.Second        // an overview at least so often; shows that the line is alive
 	streamWrite   = 30 * time.Second       // a client that takes nothing for so long is dropped
 	streamRetryMS = 2000
-	streamBatch   = 256
+	streamBatch   = 1024
+	streamLater   = 30 * time.Second // when to ask again for a stream that was refused
 )
 
 type eventsInput struct {
 	LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"Sent by browsers when they reconnect"`
 	After       string `query:"after" maxLength:"64" doc:"Id of the last event seen, for clients that cannot set the header"`
 	Kinds       string `query:"kinds" maxLength:"256" doc:"Kinds wanted, separated by commas; all when absent" example:"certificate,dividend"`
+
+	request *http.Request
+}
+
+// Resolve implements [huma.Resolver].
+func (in *eventsInput) Resolve(ctx huma.Context) []error {
+	in.request, _ = humago.Unwrap(ctx)
+	return nil
 }
 
 // streamMessage is the data of a server-sent event.
@@ -47,13 +56,14 @@ func (s *Server) events(api huma.API) {
 		Tags:      []string{tagLive},
 		Responses: map[string]*huma.Response{"200": {Description: "Event stream", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: eventSchema(api)}}}},
 	}, func(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
-		select {
-		case s.streams <- struct{}{}:
-		default:
-			return nil, s.fail(ctx, Errorf(CodeUnavailable, "This node serves %d event streams already. Try again later.", maxStreams))
+		leave, err := s.streams.enter(Network(in.request.RemoteAddr))
+		if err != nil {
+			header := http.Header{}
+			retryAfter(header, streamLater)
+			return nil, huma.ErrorWithHeaders(s.fail(ctx, err), header)
 		}
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
-			defer func() { <-s.streams }()
+			defer leave()
 			_, w := humago.Unwrap(hc)
 			s.metrics.streams.Inc()
 			defer s.metrics.streams.Dec()
@@ -68,7 +78,7 @@ func eventSchema(api huma.API) *huma.Schema {
 	registry := api.OpenAPI().Components.Schemas
 	var kinds []*huma.Schema
 	for _, data := range []EventData{
-		Overview{}, ReportEvent{}, BatchEvent{}, PourEvent{}, CertificateEvent{}, PostingEvent{}, DividendEvent{}, RefusalEvent{}, NoticeEvent{},
+		Overview{}, ReportEvent{}, FlowEvent{}, BatchEvent{}, PourEvent{}, CertificateEvent{}, PostingEvent{}, DividendEvent{}, RefusalEvent{}, NoticeEvent{},
 	} {
 		kinds = append(kinds, &huma.Schema{
 			Title: data.Kind(), Type: huma.TypeObject, Required: []string{"time_ms", "data"},
@@ -99,6 +109,13 @@ func (s *Server) follow(ctx context.Context, out *eventWriter, in *eventsInput) 
 		}
 		if lost && len(events) == 0 {
 			at = feed.Last()
+		}
+		if askedFor(in.Kinds, KindFlow) {
+			// Before what it led to, and under the number before it: one who is cut off
+			// here hears of it again.
+			if flow, moved := sumOf(events); moved {
+				out.send(feed.ID(at), KindFlow, streamMessage{Time: clock.Now().UnixMilli(), Data: flow})
+			}
 		}
 		for _, e := range events {
 			at = e.Number
@@ -173,6 +190,30 @@ func wantedKinds(list string) func(string) bool {
 	}
 	kinds := strings.Split(list, ",")
 	return func(kind string) bool { return slices.Contains(kinds, kind) }
+}
+
+// askedFor tells whether a kind is named; sums are only for those who ask for them.
+func askedFor(list, kind string) bool { return slices.Contains(strings.Split(list, ","), kind) }
+
+// sumOf sums up events; moved is false when there is nothing to tell.
+func sumOf(events []Event) (flow FlowEvent, moved bool) {
+	robots := map[string]struct{}{}
+	for _, e := range events {
+		switch e := e.Data.(type) {
+		case ReportEvent:
+			robots[e.Robot] = struct{}{}
+			flow.Reports++
+			flow.Ore += e.Ore
+			if e.Ore == 0 && e.Rule != "" {
+				flow.Void++
+			}
+			flow.Newest = &e
+		case PostingEvent:
+			flow.Orders += e.Orders
+		}
+	}
+	flow.Robots = uint64(len(robots))
+	return flow, flow.Reports > 0 || flow.Orders > 0
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -204,7 +204,8 @@ func survey(data string, root bool) (f found, err error) {
 			return err
 		case d.IsDir() && skip[rel]:
 			return fs.SkipDir
-		case d.IsDir() || !d.Type().IsRegular() || rel == "lock" || rel == Marker || rel == archive.AtRestFile: // the books of a copy are other files, and it has sums of its own
+		case d.IsDir() || !d.Type().IsRegular() || rel == "lock" || rel == Marker || rel == archive.AtRestFile, // the books of a copy are other files, and it has sums of its own
+			rel == archive.BackupsFile, rel == archive.BackupsFile+".partial": // a copy does not know of copies
 		case strings.HasSuffix(rel, ".db"):
 			f.books = append(f.books, rel)
 		case strings.HasSuffix(rel, ".db-wal"), strings.HasSuffix(rel, ".db-shm"):

@@ -155,15 +155,16 @@ func (o *Outbox) Retire(ctx context.Context, consumer string) error {
 
 // Succeed makes a consumer begin behind the last message that this store's own outbox of a
 // producer holds: the producer has moved to another process with a copy of that outbox, and what
-// this store says of the producer is as of that message. A consumer that has a mark keeps it.
+// this store says of the producer is as of that message, though the consumer, in an earlier
+// absence of the producer, did not get as far.
 func Succeed(ctx context.Context, db *store.DB, consumer, producer string) error {
 	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		m, err := LoadMark(ctx, tx, consumer, producer)
-		if err != nil || m != (Mark{}) {
+		if err != nil {
 			return err
 		}
 		last, err := (&Outbox{producer: producer}).last(ctx, tx)
-		if err != nil || last == (Mark{}) {
+		if err != nil || last.Seq <= m.Seq {
 			return err
 		}
 		return SaveMark(ctx, tx, consumer, producer, last)

@@ -24,6 +24,12 @@ func saveFigures(ctx context.Context, tx *sql.Tx, batch proof.Batch, included []
 		if err != nil {
 			return err
 		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO digger_work (robot, contract, reports, void, ore) VALUES (?, ?, 1, ?, ?)
+			ON CONFLICT (robot, contract) DO UPDATE SET reports = digger_work.reports + 1, void = digger_work.void + excluded.void, ore = digger_work.ore + excluded.ore`,
+			r.Robot, r.Contract, void, int64(e.Ore))
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -445,13 +445,17 @@ func (s *Station) acknowledge(batch proof.Batch, included []proof.Signed) {
 		s.Acknowledge(robot, bus.Ack{Mark: mark})
 	}
 	for i, e := range batch.Entries {
-		if !e.Rule.Void() {
+		detail := "the report counts nothing; the chain goes on"
+		switch {
+		case e.Rule == proof.WorkComplete:
+			detail = fmt.Sprintf("the contract's work is complete: %d ore of the report count", e.Ore)
+		case !e.Rule.Void():
 			continue
 		}
 		r := included[i]
 		s.Acknowledge(r.Report.Robot, bus.Ack{
 			Mark:    last[r.Report.Robot],
-			Refusal: bus.Refusal{Seq: r.Report.Seq, Digest: bus.Digest(r.Digest), Code: string(e.Rule), Detail: "the report counts nothing; the chain goes on"},
+			Refusal: bus.Refusal{Seq: r.Report.Seq, Digest: bus.Digest(r.Digest), Code: string(e.Rule), Detail: detail},
 		})
 	}
 }

@@ -105,7 +105,9 @@ func (c *catalogue) load(ctx context.Context, size uint64) error {
 	}
 	c.scanned, c.ingots = 0, 0
 	err = c.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, query := range []string{"DELETE FROM explorer_pour", "DELETE FROM explorer_certificate", "DELETE FROM explorer_run"} {
+		for _, query := range []string{
+			"DELETE FROM explorer_pour", "DELETE FROM explorer_certificate", "DELETE FROM explorer_run", "DELETE FROM explorer_entry", "DELETE FROM explorer_kind",
+		} {
 			if _, err := tx.ExecContext(ctx, query); err != nil {
 				return err
 			}
@@ -119,6 +121,7 @@ func (c *catalogue) load(ctx context.Context, size uint64) error {
 // take enters the entries up to a number.
 func (c *catalogue) take(ctx context.Context, until, size uint64) error {
 	var writes []func(context.Context, *sql.Tx) error
+	kinds := map[string]int{}
 	for e, err := range c.log.Entries(c.scanned, size) {
 		if err != nil {
 			return err
@@ -133,6 +136,8 @@ func (c *catalogue) take(ctx context.Context, until, size uint64) error {
 		if write != nil {
 			writes = append(writes, write)
 		}
+		writes = append(writes, enterEntry(e))
+		kinds[proof.ShortType(e.PayloadType)]++
 		c.scanned++
 	}
 	return c.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -140,6 +145,9 @@ func (c *catalogue) take(ctx context.Context, until, size uint64) error {
 			if err := write(ctx, tx); err != nil {
 				return err
 			}
+		}
+		if err := countKinds(ctx, tx, kinds); err != nil {
+			return err
 		}
 		return errors.Join(setMark(ctx, tx, "log", c.scanned), setMark(ctx, tx, "ingots", c.ingots))
 	})

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
@@ -23,11 +24,14 @@ type directory struct {
 	of         map[string]*worker
 	watts      uint64
 	enterprise map[uint64]string // by contract
+	members    uint64            // ever enrolled
+	orgs       uint64            // ever enrolled
 }
 
 type worker struct {
-	watts     uint64
-	contracts []uint64
+	watts      uint64
+	contracts  []uint64
+	enrolments []merkle.Hash // digests, from version 1 on
 }
 
 func (d *directory) init() {
@@ -114,15 +118,29 @@ func (d *directory) learn(env seal.Envelope) (api.NoticeEvent, error) {
 		return api.NoticeEvent{Subject: "contract", ID: decimal(n), Event: "signed"}, nil
 	case proof.TypeEnrolment:
 		enrolment, err := seal.DecodeEnrolment(env.Payload)
-		if err != nil || enrolment.Robot == nil {
+		if err != nil {
 			return api.NoticeEvent{}, err
 		}
-		return d.learnRobot(enrolment), nil
+		if enrolment.Robot == nil {
+			d.learnPerson(enrolment)
+			return api.NoticeEvent{}, nil
+		}
+		return d.learnRobot(enrolment, env.Digest()), nil
 	}
 	return api.NoticeEvent{}, nil
 }
 
-func (d *directory) learnRobot(e *seal.Enrolment) api.NoticeEvent {
+func (d *directory) learnPerson(e *seal.Enrolment) {
+	switch {
+	case e.Version > 1:
+	case e.Org != nil:
+		d.orgs++
+	default:
+		d.members++
+	}
+}
+
+func (d *directory) learnRobot(e *seal.Enrolment, digest merkle.Hash) api.NoticeEvent {
 	w := d.of[e.ID]
 	if w == nil {
 		w = new(worker)
@@ -130,6 +148,7 @@ func (d *directory) learnRobot(e *seal.Enrolment) api.NoticeEvent {
 		at, _ := slices.BinarySearch(d.robots, e.ID)
 		d.robots = slices.Insert(d.robots, at, e.ID)
 	}
+	w.enrolments = append(w.enrolments, digest)
 	d.watts += e.Robot.Watts - w.watts
 	w.watts = e.Robot.Watts
 	event := "enrolled"
@@ -152,6 +171,23 @@ func (d *directory) from(id string, n int) []string {
 	defer d.mu.RUnlock()
 	at, _ := slices.BinarySearch(d.robots, id)
 	return slices.Clone(d.robots[at:min(at+n, len(d.robots))])
+}
+
+// people is how many members and organisations were ever enrolled.
+func (d *directory) people() (members, orgs uint64) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.members, d.orgs
+}
+
+// enrolmentsOf are the digests of a robot's enrolment, from version 1 on.
+func (d *directory) enrolmentsOf(id string) []merkle.Hash {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if w := d.of[id]; w != nil {
+		return slices.Clone(w.enrolments)
+	}
+	return nil
 }
 
 // contractsOf lists the contracts under which a robot works or has worked.

@@ -74,10 +74,10 @@ func ownerKnown(s *Stations, e *seal.Enrolment) error {
 	}
 	known := false
 	s.Trust.With(func(r *proof.Registry) {
-		known = len(r.PersonVersions(seal.RoleOrg, e.Robot.Owner)) > 0 || len(r.PersonVersions(seal.RoleMember, e.Robot.Owner)) > 0
+		known = len(r.PersonVersions(seal.RoleOrg, e.Robot.Owner)) > 0
 	})
 	if !known {
-		return api.Errorf(api.CodeUnknownAccount, "Robot %s names %q as its owner, and neither an organisation nor a member of that id is enrolled here. "+
+		return api.Errorf(api.CodeUnknownAccount, "Robot %s names %q as its owner, and no organisation of that id is enrolled here: a robot's owner is one, since contracts name it. "+
 			"Enrol the owner first (`robotorq members enrol`), or request the robot's enrolment again with another --owner.", e.ID, e.Robot.Owner)
 	}
 	return nil
@@ -125,6 +125,9 @@ func notAdmitted(err error) error {
 	var t *trust.Error
 	if !errors.As(err, &t) {
 		return err
+	}
+	if t.Code == trust.CodeKeyTaken {
+		return &api.Error{Code: api.CodeDuplicate, Detail: sentence(t.Detail), Err: err}
 	}
 	if t.Code == trust.CodeTooMany {
 		return &api.Error{Code: api.CodeTooManyEnrolments, Detail: sentence(t.Detail), Err: err}

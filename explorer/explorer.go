@@ -115,12 +115,14 @@ type Explorer struct {
 	wake     chan struct{} // enough was counted to be saved
 
 	reports   reportTally
+	chains    chains
 	postings  postingTally
 	directory directory
 	catalogue catalogue
 	details   cache[uint64, *detail]
 	totals    cache[string, vault.Totals]
 	supply    supplyCurve
+	coming    coming
 	heavy     chan struct{} // one token for each export or proof being made
 
 	indexing sync.Mutex
@@ -173,7 +175,7 @@ func (e *Explorer) Attach(ctx context.Context, s Stations) error {
 	if err := e.reports.load(ctx, s.Digger, uint64(e.Clock.Now().Add(-e.Active).UnixMilli())); err != nil {
 		return err
 	}
-	if err := e.postings.load(ctx, e.db, s.Vault.DB); err != nil {
+	if err := e.postings.load(ctx, e.db, s.Vault, e.log); err != nil {
 		return err
 	}
 	if _, err := e.directory.refresh(ctx, s.Trust.DB); err != nil {

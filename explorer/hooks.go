@@ -27,6 +27,7 @@ func (e *Explorer) Sealed(b proof.Batch, reports []proof.Report) {
 	for i, entry := range b.Entries {
 		r := reports[i]
 		sealed.Ore += entry.Ore
+		e.chains.add(r.Robot, entry.Report, r.Prev)
 		report := api.ReportEvent{
 			Robot: r.Robot, Contract: contractNumber(r.Contract), Seq: r.Seq, Digest: entry.Report.String(), Ore: entry.Ore, Rule: string(entry.Rule),
 		}
@@ -80,7 +81,7 @@ func (e *Explorer) Minted(m mint.Minted) {
 
 // Posted is the hook vault.Options.Posted.
 func (e *Explorer) Posted(p vault.Posted) {
-	if e.postings.add(p) {
+	if e.postings.add(&p) {
 		select {
 		case e.wake <- struct{}{}:
 		default:

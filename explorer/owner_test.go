@@ -40,4 +40,12 @@ func TestARobotIsEnrolledForAnOwnerThatTheReserveKnows(t *testing.T) {
 	_, err = w.Admit(t.Context(), "desk", guild)
 	must(t, err)
 	must(t, enrol("forge-1", "guild"))
+	// A contract names an organisation as the robots' owner: a member could never be one.
+	ola := api.Admission{Member: "ola", Subject: "ola"}
+	for _, k := range prooftest.Signer(t, "ola", seal.RoleMember).Keys {
+		ola.Keys = append(ola.Keys, api.AdmissionKey{Alg: k.Alg, Public: k.Public})
+	}
+	_, err = w.Admit(t.Context(), "desk", ola)
+	must(t, err)
+	code(t, enrol("forge-2", "ola"), api.CodeUnknownAccount)
 }

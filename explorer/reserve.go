@@ -31,13 +31,14 @@ func (e *Explorer) Reserve(ctx context.Context) (r api.Reserve, err error) {
 		state := b.State()
 		r = api.Reserve{
 			Supply: state.Supply(), Certificates: state.Certificates - state.Recalled, Holdings: holdings(&state), Capital: state.Capital(),
-			Members: state.Eligible, Postings: state.Seq, Head: state.Head.String(), HeadTime: int64(state.Time),
+			Members: state.Eligible, BondCount: state.BondCount, Postings: state.Seq, Head: state.Head.String(), HeadTime: int64(state.Time),
 			D: decimal(state.D), Y: wide(state.Y).String(), NextTick: int64((state.Hour + 1) * policy.Hour),
 		}
 		if p := b.Policy(now); p != nil {
 			r.StakeTarget, r.Demurrage = torq.JT(p.StakeTarget), p.DemurragePerYear.String()
 		}
 	})
+	_, r.Orgs = e.directory.people()
 	counted := e.postings.now()
 	r.Collected, r.Paid = counted.collected, counted.paid
 	r.SupplyOver, err = e.supply.points(ctx, s.Vault.DB)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"math"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 )
@@ -43,7 +45,23 @@ func (e *Explorer) Robot(ctx context.Context, id string) (api.Robot, error) {
 	if err != nil {
 		return api.Robot{}, err
 	}
-	return e.robot(ctx, s, id)
+	shown, err := e.robot(ctx, s, id)
+	if err != nil {
+		return shown, err
+	}
+	shown.Enrolment, err = s.enrolmentOf(ctx, id)
+	return shown, err
+}
+
+// enrolmentOf is the newest version of a robot's enrolment, as Trust has admitted it.
+func (s *Stations) enrolmentOf(ctx context.Context, id string) (json.RawMessage, error) {
+	var digest merkle.Hash
+	s.Trust.With(func(r *proof.Registry) { digest, _ = r.EnrolmentDigest(seal.RoleRobot, id) })
+	env, err := s.document(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(env)
 }
 
 func (e *Explorer) robot(ctx context.Context, s *Stations, id string) (api.Robot, error) {
@@ -57,7 +75,7 @@ func (e *Explorer) robot(ctx context.Context, s *Stations, id string) (api.Robot
 		ID: id, Owner: newest.Robot.Owner, Digger: newest.Robot.Digger, Version: newest.Version,
 		Watts: newest.Robot.Watts, Tokens: newest.Robot.TokensPerSecond, Energy: newest.Robot.Energy, Enrolled: int64(versions[0].IssuedMS),
 		Keys: keysOf(newest.Keys), Contracts: e.directory.contractsOf(id), RecentRefusals: []api.Refusal{},
-		Working: e.reports.works(id, e.activeSince()),
+		Working: e.reports.works(id, e.activeSince()), Retired: newest.Ended(e.now()),
 	}
 	if robot.Contracts == nil {
 		robot.Contracts = []uint64{}

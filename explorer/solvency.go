@@ -3,12 +3,12 @@ package explorer
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/ledger"
+	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/vault"
 	"robotorq.org/reserve/wallet"
@@ -25,18 +25,14 @@ func noStatement(err error) error {
 
 // Solvency implements [api.Solvent].
 func (e *Explorer) Solvency(ctx context.Context) (api.Solvency, error) {
-	x, err := e.logged(ctx)
+	w, err := e.newest(ctx, "solvency")
 	if err != nil {
-		return api.Solvency{}, noStatement(err)
+		return api.Solvency{}, err
 	}
-	l, s, err := x.Statement(0)
-	if err != nil {
-		return api.Solvency{}, noStatement(err)
-	}
-	text, err := json.Marshal(l.Envelope)
+	s, err := proof.DecodeSolvency(w.envelope.Payload)
 	return api.Solvency{
 		Posting: s.Seq, Root: s.Root.String(), Sum: torq.JT(s.Sum), Wallets: s.Wallets, Issued: int64(s.Issued),
-		Digest: l.Digest.String(), Entry: l.Entry, Envelope: text, Log: api.LogProof(l.Log),
+		Digest: w.digest.String(), Entry: w.index, Envelope: w.text, Log: w.log,
 	}, err
 }
 
@@ -70,17 +66,13 @@ func (e *Explorer) SolvencyFile(ctx context.Context, account string) ([]byte, er
 
 // Head implements [api.Solvent].
 func (e *Explorer) Head(ctx context.Context) (api.Head, error) {
-	x, err := e.logged(ctx)
+	w, err := e.newest(ctx, "head")
 	if err != nil {
-		return api.Head{}, noStatement(err)
+		return api.Head{}, err
 	}
-	l, h, err := x.Head()
-	if err != nil {
-		return api.Head{}, noStatement(err)
-	}
-	text, err := json.Marshal(l.Envelope)
+	h, err := proof.DecodeHead(w.envelope.Payload)
 	return api.Head{
-		Posting: h.Seq, Hash: h.Posting.String(), Issued: int64(h.Issued), Entry: l.Entry, Envelope: text, Log: api.LogProof(l.Log),
+		Posting: h.Seq, Hash: h.Posting.String(), Issued: int64(h.Issued), Entry: w.index, Envelope: w.text, Log: w.log,
 	}, err
 }
 

@@ -52,31 +52,37 @@ func OpenTokens(ctx context.Context, dir string, clock api.Clock) (book *TokenBo
 
 func (b *TokenBook) now() uint64 { return uint64(b.clock.Now().UnixMilli()) }
 
-func tokenHash(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
-}
+func tokenHash(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
 
 // Check implements [api.Tokens].
 func (b *TokenBook) Check(ctx context.Context, token string) (api.Principal, error) {
-	wrong := api.Errorf(api.CodeTokenInvalid, "This token is not valid: it is unknown, has expired or was revoked.")
 	if len(token) > maxToken || !strings.HasPrefix(token, tokenPrefix) {
-		return api.Principal{}, wrong
+		return api.Principal{}, tokenWrong()
 	}
+	return b.Holder(ctx, tokenHash(token))
+}
+
+func tokenWrong() error {
+	return api.Errorf(api.CodeTokenInvalid, "This token is not valid: it is unknown, has expired or was revoked.")
+}
+
+// Holder is who holds the token with a SHA-256, for those who do not keep the token. The
+// error is that of [TokenBook.Check].
+func (b *TokenBook) Holder(ctx context.Context, hash [sha256.Size]byte) (api.Principal, error) {
 	var who api.Principal
 	var expires uint64
 	var revoked sql.NullInt64
 	err := b.db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, "SELECT name, role, expires, revoked FROM explorer_token WHERE hash = ?", tokenHash(token)).
+		return tx.QueryRowContext(ctx, "SELECT name, role, expires, revoked FROM explorer_token WHERE hash = ?", hash[:]).
 			Scan(&who.Name, &who.Role, &expires, &revoked)
 	})
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return api.Principal{}, wrong
+		return api.Principal{}, tokenWrong()
 	case err != nil:
 		return api.Principal{}, err
 	case revoked.Valid, b.now() >= expires:
-		return api.Principal{}, wrong
+		return api.Principal{}, tokenWrong()
 	}
 	return who, nil
 }
@@ -98,9 +104,10 @@ func (b *TokenBook) IssueToken(ctx context.Context, name string, role api.Role, 
 	var secret [tokenBytes]byte
 	rand.Read(secret[:]) // never fails (crypto/rand)
 	token := tokenPrefix + base64.RawURLEncoding.EncodeToString(secret[:])
+	hash := tokenHash(token)
 	err := b.db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO explorer_token (hash, name, role, created, expires) VALUES (?, ?, ?, ?, ?)",
-			tokenHash(token), name, string(role), int64(now), int64(expires))
+			hash[:], name, string(role), int64(now), int64(expires))
 		return err
 	})
 	if err != nil {

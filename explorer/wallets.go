@@ -173,7 +173,7 @@ func (e *Explorer) Statement(ctx context.Context, account string, page api.Page)
 func statementLine(l vault.StatementLine) api.StatementLine {
 	return api.StatementLine{
 		Posting: l.Posting, Time: int64(l.Time), Kind: string(l.Kind), JT: l.Amount, Balance: l.Balance,
-		Other: l.Other, Memo: l.Memo, OrderID: l.Order,
+		Other: l.Other, Memo: l.Memo, OrderID: l.Order, Unsettled: l.Unsettled,
 	}
 }
 

@@ -35,8 +35,9 @@ const (
 
 // mirrorDir is a mirror's directory, locked.
 type mirrorDir struct {
-	dir  string
-	lock *os.File
+	dir   string
+	lock  *os.File
+	fresh bool // openDir made it
 }
 
 func (d *mirrorDir) own(parts ...string) string {
@@ -58,7 +59,10 @@ func openDir(dir string) (*mirrorDir, error) {
 		return nil, failf(CodeLocal, "", "%s is a reserve's own directory, not a mirror", dir)
 	}
 	d := &mirrorDir{dir: dir}
-	for _, sub := range []string{"log", "packs", filepath.Join(stateDir, stageDir, tailsDir), filepath.Join(stateDir, stageDir, "packs"), filepath.Join(stateDir, stageDir, "log")} {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		d.fresh = true
+	}
+	for _, sub := range mirrorDirs() {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
@@ -76,6 +80,28 @@ func openDir(dir string) (*mirrorDir, error) {
 }
 
 func (d *mirrorDir) close() error { return d.lock.Close() }
+
+// mirrorDirs are the directories of a mirror.
+func mirrorDirs() []string {
+	return []string{"log", "packs", filepath.Join(stateDir, stageDir, tailsDir), filepath.Join(stateDir, stageDir, "packs"), filepath.Join(stateDir, stageDir, "log")}
+}
+
+// closeEmpty is close after a pull that failed: of a directory that was made for it and
+// in which nothing came to lie, nothing stays.
+func (d *mirrorDir) closeEmpty() error {
+	if !d.fresh {
+		return d.close()
+	}
+	for _, sub := range append(mirrorDirs(), filepath.Join(stateDir, stageDir)) {
+		os.Remove(filepath.Join(d.dir, sub)) // it stays if something lies in it
+	}
+	kept, err := os.ReadDir(d.dir)
+	own, err2 := os.ReadDir(d.own())
+	if err != nil || err2 != nil || len(kept) > 1 || len(own) > 1 {
+		return errors.Join(err, err2, d.close())
+	}
+	return errors.Join(os.Remove(d.own("lock")), os.Remove(d.own()), os.Remove(d.dir), d.close())
+}
 
 // Recover finishes, without the network, the exchange of files that a crash of a
 // pull interrupted. Verify a mirror after it, not before.

@@ -33,8 +33,10 @@ func Pull(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	p := &pull{options: o, dir: d, remote: newRemote(o)}
-	err = p.run(ctx)
-	return p.result(), errors.Join(err, d.close())
+	if err = p.run(ctx); err != nil {
+		return p.result(), errors.Join(err, d.closeEmpty())
+	}
+	return p.result(), d.close()
 }
 
 // pull is one call of Pull.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/store"
 )
 
@@ -42,6 +44,8 @@ const apartFile = "apart.json"
 
 type apartNote struct {
 	Apart []string `json:"apart"`
+	// Moving are the stations whose hand-over did not end, and the directory to or from which.
+	Moving map[string]string `json:"moving,omitempty"`
 }
 
 // Split says which services a process runs, and which of the others it must reach.
@@ -96,10 +100,13 @@ func (s Split) Apart() (elsewhere []string) {
 
 // keepApart refuses to run a station here that works in another process, and the other way
 // round; a reserve that is founded in several processes is noted as such.
-func (n *Node) keepApart(context.Context) error {
+func (n *Node) keepApart() error {
 	note, err := readApart(n.cfg.Data)
 	if err != nil {
 		return err
+	}
+	for name, where := range note.Moving {
+		return fmt.Errorf("the hand-over of the %s between %s and %s was interrupted: run the same `robotorq hand-over` again", name, n.cfg.Data, where)
 	}
 	for _, name := range note.Apart {
 		if !n.isApart(name) {
@@ -126,12 +133,17 @@ const (
 
 // question is what a digger apart is asked, and finality its answer.
 type question struct {
-	Contract string `json:"contract"`
+	Contract string `json:"contract,omitempty"`
+	Robot    string `json:"robot,omitempty"` // whose last report is asked for
 }
 
 type finality struct {
 	Closed   bool   `json:"closed"`
 	Accepted uint64 `json:"accepted"`
+
+	Known  bool        `json:"known,omitempty"` // which report of the robot is the last
+	Seq    uint64      `json:"seq,omitempty"`
+	Digest merkle.Hash `json:"digest,omitzero"`
 }
 
 // succeed makes the follower of a digger that worked here until now go on where its book
@@ -143,10 +155,10 @@ func succeed(ctx context.Context, db *store.DB) error {
 	}
 	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		own, err := bus.LoadMark(ctx, tx, diggerID, mintID)
-		if err != nil || own == (bus.Mark{}) {
+		if err != nil {
 			return err
 		}
-		if ours, err := bus.LoadMark(ctx, tx, watchID, mintID); err != nil || ours != (bus.Mark{}) {
+		if ours, err := bus.LoadMark(ctx, tx, watchID, mintID); err != nil || ours.Seq >= own.Seq {
 			return err
 		}
 		return bus.SaveMark(ctx, tx, watchID, mintID, own)
@@ -168,6 +180,10 @@ func (n *Node) answerQuestions(ctx context.Context) error {
 		here := accepted{n}
 		a := finality{Closed: here.Closed(q.Contract)}
 		a.Accepted = here.Accepted(q.Contract) // after Closed: then it is final
+		if q.Robot != "" {
+			last, known := here.Head(q.Robot)
+			a.Known, a.Seq, a.Digest = known, last.Seq, last.Digest
+		}
 		body, err := json.Marshal(a)
 		if err == nil {
 			err = n.bus.Respond(ctx, m, body)
@@ -202,13 +218,24 @@ func (r *remoteDigger) Closed(contract string) bool {
 	if r.n.clock.Now().Before(r.quiet) {
 		return false
 	}
-	a, err := r.ask(question{contract})
+	a, err := r.ask(question{Contract: contract})
 	if err != nil {
 		r.quiet = r.n.clock.Now().Add(askAgain)
 		r.n.log.Warn("the digger does not answer: what it accepted last is not known, and the contract waits", "contract", contract, "err", err)
 		return false
 	}
 	return a.Closed && a.Accepted == r.n.digger.Accepted(contract)
+}
+
+// Head is what the digger itself says: a batch of it may still be under way.
+func (r *remoteDigger) Head(robot string) (proof.Link, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, err := r.ask(question{Robot: robot})
+	if err != nil {
+		r.n.log.Warn("the digger does not answer: which report of a robot is the last is not known", "robot", robot, "err", err)
+	}
+	return proof.Link{Seq: a.Seq, Digest: a.Digest}, err == nil && a.Known
 }
 
 func (r *remoteDigger) ask(q question) (a finality, err error) {

@@ -15,6 +15,8 @@ type accepted struct{ n *Node }
 
 func (a accepted) Accepted(contract string) uint64 { return a.n.digger.Accepted(contract) }
 
+func (a accepted) Head(robot string) (proof.Link, bool) { return a.n.digger.Head(robot) }
+
 // Closed reads the clock before it asks: a batch that is being sealed was begun before
 // the digger answers.
 func (a accepted) Closed(contract string) (closed bool) {

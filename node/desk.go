@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"robotorq.org/reserve/api"
@@ -105,50 +104,6 @@ func (d desk) Investments(ctx context.Context, number uint64) (api.Investments, 
 		answer.Items = append(answer.Items, api.Investment{JT: i.Amount, Paid: i.Paid})
 	}
 	return answer, nil
-}
-
-// Policies implements [api.Desk].
-func (d desk) Policies(ctx context.Context) (api.Policies, error) {
-	envs, err := d.n.trust.Documents(ctx, proof.TypePolicy)
-	if err != nil {
-		return api.Policies{}, err
-	}
-	var list api.Policies
-	var before *policy.Document
-	now := d.n.nowMS()
-	for _, env := range envs {
-		p, err := policy.Decode(env.Payload)
-		if err != nil {
-			return list, err
-		}
-		v := api.PolicyVersion{Version: p.Version, Issued: int64(p.Issued), Since: int64(p.Effective), Digest: env.Digest().String(), State: "in force"}
-		if p.Effective > now {
-			v.State = "announced"
-		} else if n := len(list.Items); n > 0 {
-			list.Items[n-1].State = "past"
-		}
-		if before != nil {
-			for _, c := range policy.Changes(*before, p) {
-				v.Changes = append(v.Changes, api.PolicyChange(c))
-			}
-		}
-		before = &p
-		list.Items = append(list.Items, v)
-	}
-	slices.Reverse(list.Items)
-	return list, nil
-}
-
-// PolicyVersion implements [api.Desk].
-func (d desk) PolicyVersion(ctx context.Context, version uint64) (api.Policy, error) {
-	envs, err := d.n.trust.Documents(ctx, proof.TypePolicy)
-	if err != nil {
-		return api.Policy{}, err
-	}
-	if version == 0 || version > uint64(len(envs)) {
-		return api.Policy{}, api.NotFound("policy version", version)
-	}
-	return shownPolicy(envs[version-1])
 }
 
 func shownPolicy(env seal.Envelope) (api.Policy, error) {

@@ -15,6 +15,7 @@ import (
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/mirror"
+	"robotorq.org/reserve/sim/queue"
 	"robotorq.org/reserve/web"
 )
 
@@ -24,7 +25,9 @@ type face struct {
 	feed     *api.Feed
 	server   *api.Server
 	handler  http.Handler
+	growth   *growth
 	meters   *prometheus.Registry
+	runs     *queue.Queue // of the simulator
 }
 
 // close ends the event streams, so that the server can stop.
@@ -32,7 +35,7 @@ func (f *face) close() { f.server.Close() }
 
 // openFace opens what the stations report to.
 func (n *Node) openFace(ctx context.Context) (err error) {
-	f := &face{feed: api.NewFeed(n.clock), meters: prometheus.NewRegistry()}
+	f := &face{feed: api.NewFeed(n.clock), meters: prometheus.NewRegistry(), growth: &growth{dir: n.cfg.Data, clock: n.clock}, runs: n.simulator()}
 	f.explorer, err = explorer.New(ctx, explorer.Options{
 		Data: n.cfg.Data, Origin: n.identity.Origin, Profile: n.profile, Shelf: n.shelf, Clock: n.clock, Feed: f.feed,
 		Started: n.started, Logger: n.log, Registrar: n.ring.Registrar,
@@ -54,7 +57,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 	}
 	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n}, &witnessMeters{n}, n.latency)
 	f.server, err = api.New(api.Options{
-		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Desk: desk{n}, Reports: n.reports, Market: n.marketInterface(), Tokens: f.explorer, Hosts: n.cfg.Hosts,
+		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Desk: desk{n}, Reports: n.reports, Market: n.marketInterface(), Tokens: f.explorer, Node: operations{n}, Hosts: n.cfg.Hosts,
 		Health:  http.HandlerFunc(alive),
 		Ready:   http.HandlerFunc(n.ready),
 		Metrics: promhttp.HandlerFor(f.meters, promhttp.HandlerOpts{Registry: f.meters}),
@@ -64,7 +67,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 		return err
 	}
 	pages, err := web.New(web.Options{
-		Reader: f.explorer, Overview: f.server.Overview, OpenAPI: f.server.OpenAPI(), Bonds: f.explorer, Clock: n.clock, Log: n.log, Version: n.cfg.Version,
+		Reader: f.explorer, Overview: f.server.Overview, OpenAPI: f.server.OpenAPI(), Bonds: f.explorer, Solvent: f.explorer, Simulator: f.runs, SimulatorOpen: loopback(n.cfg.Listen), Holders: n.holder, Node: operations{n}, Market: n.marketDesk(), Clock: n.clock, Log: n.log, Version: n.cfg.Version,
 	})
 	if err != nil {
 		return err

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/strictjson"
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/trust"
 )
@@ -58,7 +58,7 @@ func ReadIdentity(dir string) (Identity, torq.Profile, error) {
 		return Identity{}, torq.Profile{}, err
 	}
 	var id Identity
-	if err := json.Unmarshal(data, &id); err != nil {
+	if err := strictjson.Decode(data, &id); err != nil {
 		return Identity{}, torq.Profile{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if !seal.ValidOrigin(id.Origin) {
@@ -75,7 +75,7 @@ func identify(dir, origin, profile string, demo bool) (Identity, torq.Profile, e
 		return id, p, fmt.Errorf("%s is a real reserve, and a demo would enrol people who do not exist: choose another --data for the demo", dir)
 	}
 	if err == nil && origin != "" && origin != id.Origin {
-		return id, p, fmt.Errorf("%s is the reserve %s, not %s: choose another --data", dir, id.Origin, origin)
+		return id, p, &Error{Code: CodeOrigin, Detail: fmt.Sprintf("%s is the reserve %s, not %s: leave --origin away, or choose another --data", dir, id.Origin, origin)}
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, p, err
@@ -164,7 +164,8 @@ func openKeys(dir, origin, passphrase string, apart []string) (KeyRing, error) {
 		{&ring.Log, origin, seal.RoleLog},
 	} {
 		elsewhere := slices.Contains(apart, k.role) && !fresh
-		*k.into, err = openKey(filepath.Join(dir, keysDir, k.role+".json"), passphrase, k.name, k.role, !elsewhere)
+		// A key that is missing later is not made anew: the charter would not name it.
+		*k.into, err = openKey(filepath.Join(dir, keysDir, k.role+".json"), passphrase, k.name, k.role, fresh)
 		if err != nil && !(elsewhere && errors.Is(err, fs.ErrNotExist)) {
 			return ring, err
 		}
@@ -232,10 +233,7 @@ func firstCharter(ring KeyRing, origin string, now uint64) (seal.Envelope, error
 }
 
 func firstPolicy(root *seal.Signer, origin string, amend []byte, now uint64) (seal.Envelope, error) {
-	d, err := policy.Default(origin, now)
-	if err == nil && len(amend) > 0 {
-		d, err = policy.Amend(d, amend)
-	}
+	d, err := founding(origin, now, amend)
 	if err != nil {
 		return seal.Envelope{}, err
 	}

@@ -18,96 +18,162 @@ import (
 // HandOver gives a station of a reserve that has stopped a directory of its own, in which
 // another process runs it from now on: the reserve's identity, the station's books and
 // its key, which leaves the reserve's directory. The reserve starts without that station
-// afterwards. A crash leaves the station nowhere to run until HandOver is called again
-// with the same directories.
+// afterwards.
+//
+// Whoever has the key has the books that count. After a crash the reserve does not start
+// until HandOver or TakeBack is called again with the same directories; what the station
+// has done in its own meanwhile, if the key was there already, is not overwritten.
 func HandOver(ctx context.Context, data, service, to string) error {
-	if err := portable(service); err != nil {
-		return err
-	}
 	if _, _, err := ReadIdentity(data); err != nil {
 		return fmt.Errorf("%s: %w", data, err)
+	}
+	return move(data, service, to, func(m *moving) error {
+		switch {
+		case !m.here && !(m.begun && m.there):
+			return fmt.Errorf("the key %s is not in %s: the %s is somewhere else already", m.key, data, service)
+		case m.there && !m.begun:
+			return fmt.Errorf("%s has a key of the %s, and it was not handed over to there: name an empty directory", to, service)
+		}
+		return m.run(func(note *apartNote) error {
+			if err := m.give(ctx); err != nil {
+				return err
+			}
+			if !slices.Contains(note.Apart, service) {
+				note.Apart = append(note.Apart, service)
+				slices.Sort(note.Apart)
+			}
+			return nil
+		})
+	})
+}
+
+// give hands the books and the key to the other directory.
+func (m *moving) give(ctx context.Context) error {
+	if m.there { // an earlier call gave them, or began to take them back
+		if gone, err := absent(filepath.Join(m.to, m.book)); err != nil {
+			return err
+		} else if !gone {
+			if err := copyFile(filepath.Join(m.to, m.book), filepath.Join(m.data, m.book)); err != nil {
+				return err
+			}
+		}
+	} else {
+		if err := os.MkdirAll(filepath.Join(m.to, keysDir), 0o700); err != nil {
+			return err
+		}
+		// Until the key is there, nothing can be signed there.
+		for _, file := range []string{identityFile, m.book} {
+			if err := copyFile(filepath.Join(m.data, file), filepath.Join(m.to, file)); err != nil {
+				return err
+			}
+		}
+	}
+	if m.service == ServiceDigger {
+		if err := followFrom(ctx, filepath.Join(m.data, m.book)); err != nil {
+			return err
+		}
+	}
+	return moveFile(filepath.Join(m.data, m.key), filepath.Join(m.to, m.key))
+}
+
+// TakeBack undoes HandOver, when both have stopped: the station's books and key come back
+// into the reserve's directory. After a crash it is called again, as HandOver is.
+func TakeBack(data, service, from string) error {
+	return move(data, service, from, func(m *moving) error {
+		if !slices.Contains(m.note.Apart, service) && !m.begun {
+			return fmt.Errorf("the %s of %s does not work apart", service, data)
+		}
+		if !m.there && !(m.begun && m.here) {
+			return fmt.Errorf("%s has no %s: name the directory in which the %s works", from, m.key, service)
+		}
+		if gone, err := absent(filepath.Join(from, m.book)); m.there && (err != nil || gone) {
+			return errors.Join(err, fmt.Errorf("%s is not in %s: books in a PostgreSQL database cannot be taken back into a file", m.book, from))
+		}
+		return m.run(func(note *apartNote) error {
+			note.Apart = slices.DeleteFunc(note.Apart, func(s string) bool { return s == service })
+			if !m.there { // all but the note was done
+				return nil
+			}
+			if err := copyFile(filepath.Join(from, m.book), filepath.Join(data, m.book)); err != nil {
+				return err
+			}
+			return moveFile(filepath.Join(from, m.key), filepath.Join(data, m.key))
+		})
+	})
+}
+
+// moving is a station on its way between two directories.
+type moving struct {
+	data, to, service string
+	key, book         string // below either
+	note              apartNote
+	begun             bool // an earlier call for the same directories did not end
+	here, there       bool // where the key is: at the reserve, in the other directory, or both
+}
+
+// move locks both directories and looks how things stand.
+func move(data, service, to string, do func(*moving) error) error {
+	if err := portable(service); err != nil {
+		return err
 	}
 	unlock, err := lockBoth(data, to)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	note, err := readApart(data)
-	if err != nil {
+	m := &moving{data: data, to: to, service: service, key: filepath.Join(keysDir, service+".json"), book: service + ".db"}
+	if m.note, err = readApart(data); err != nil {
 		return err
 	}
-	key, book := filepath.Join(keysDir, service+".json"), service+".db"
-	if gone, err := absent(filepath.Join(data, key)); err != nil || gone {
-		return errors.Join(err, fmt.Errorf("the key %s is not in %s: the %s is somewhere else already", key, data, service))
+	if where, begun := m.note.Moving[service]; begun {
+		if m.begun = sameDirectory(where, to); !m.begun {
+			return fmt.Errorf("the %s was on its way between %s and %s when that was interrupted: finish that first (`robotorq hand-over --help`)", service, data, where)
+		}
+	}
+	for path, has := range map[string]*bool{data: &m.here, to: &m.there} {
+		gone, err := absent(filepath.Join(path, m.key))
+		if err != nil {
+			return err
+		}
+		*has = !gone
 	}
 	if strange, err := otherwise(filepath.Join(to, identityFile), filepath.Join(data, identityFile)); err != nil || strange {
 		return errors.Join(err, fmt.Errorf("%s is a directory of another reserve", to))
 	}
-	return archive.RearrangeAtRest(data, func() error {
-		if err := os.MkdirAll(filepath.Join(to, keysDir), 0o700); err != nil {
-			return err
-		}
-		// Until the key is there, nothing can be signed there.
-		for _, file := range []string{identityFile, book} {
-			if err := copyFile(filepath.Join(data, file), filepath.Join(to, file)); err != nil {
+	return do(m)
+}
+
+// run moves the station. While it does, the note says so, and the reserve does not start.
+func (m *moving) run(change func(*apartNote) error) error {
+	return archive.RearrangeAtRest(m.data, func() error {
+		return archive.RearrangeAtRest(m.to, func() error {
+			to, err := filepath.Abs(m.to)
+			if err != nil {
 				return err
 			}
-		}
-		if !slices.Contains(note.Apart, service) {
-			note.Apart = append(note.Apart, service)
-			slices.Sort(note.Apart)
-		}
-		if err := writeApart(data, note); err != nil {
-			return err
-		}
-		if service == ServiceDigger {
-			if err := followFrom(ctx, filepath.Join(data, book)); err != nil {
+			if m.note.Moving == nil {
+				m.note.Moving = map[string]string{}
+			}
+			m.note.Moving[m.service] = to
+			if err := writeApart(m.data, m.note); err != nil {
 				return err
 			}
-		}
-		return moveFile(filepath.Join(data, key), filepath.Join(to, key))
+			if err := change(&m.note); err != nil {
+				return err
+			}
+			delete(m.note.Moving, m.service)
+			return writeApart(m.data, m.note)
+		})
 	})
 }
 
-// TakeBack undoes HandOver, when both have stopped: the station's books and key come back
-// into the reserve's directory.
-func TakeBack(data, service, from string) error {
-	if err := portable(service); err != nil {
-		return err
-	}
-	unlock, err := lockBoth(data, from)
+func sameDirectory(a, b string) bool {
+	one, err := os.Stat(a)
 	if err != nil {
-		return err
+		return false
 	}
-	defer unlock()
-	note, err := readApart(data)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(note.Apart, service) {
-		return fmt.Errorf("the %s of %s does not work apart", service, data)
-	}
-	if strange, err := otherwise(filepath.Join(from, identityFile), filepath.Join(data, identityFile)); err != nil || strange {
-		return errors.Join(err, fmt.Errorf("%s is a directory of another reserve", from))
-	}
-	key, book := filepath.Join(keysDir, service+".json"), service+".db"
-	if gone, err := absent(filepath.Join(from, book)); err != nil || gone {
-		return errors.Join(err, fmt.Errorf("%s is not in %s: books in a PostgreSQL database cannot be taken back into a file", book, from))
-	}
-	return archive.RearrangeAtRest(data, func() error {
-		if gone, err := absent(filepath.Join(from, key)); err != nil {
-			return err
-		} else if !gone {
-			if err := copyFile(filepath.Join(from, book), filepath.Join(data, book)); err != nil {
-				return err
-			}
-			if err := moveFile(filepath.Join(from, key), filepath.Join(data, key)); err != nil {
-				return err
-			}
-		}
-		note.Apart = slices.DeleteFunc(note.Apart, func(s string) bool { return s == service })
-		return writeApart(data, note)
-	})
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 func portable(service string) error {
@@ -119,10 +185,8 @@ func portable(service string) error {
 
 // lockBoth makes sure that no process runs on either directory.
 func lockBoth(data, other string) (unlock func(), err error) {
-	if same, _ := filepath.Abs(data); same != "" {
-		if abs, _ := filepath.Abs(other); abs == same {
-			return nil, fmt.Errorf("%s is the reserve's own directory: name another", other)
-		}
+	if sameDirectory(data, other) {
+		return nil, fmt.Errorf("%s is the reserve's own directory: name another", other)
 	}
 	first, err := lockFileOf(data)
 	if err != nil {
@@ -165,7 +229,7 @@ func readApart(data string) (note apartNote, err error) {
 // writeApart writes which stations work apart; without any there is no file.
 func writeApart(data string, note apartNote) error {
 	path := filepath.Join(data, apartFile)
-	if len(note.Apart) == 0 {
+	if len(note.Apart) == 0 && len(note.Moving) == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -217,9 +281,14 @@ func copyFile(from, to string) error {
 	return nil
 }
 
-// moveFile copies a file, and removes it when the copy is durable.
+// moveFile copies a file, and removes it when the copy is durable. One that was moved
+// before is no error.
 func moveFile(from, to string) error {
 	data, err := os.ReadFile(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(to)
+		return err
+	}
 	if err != nil {
 		return err
 	}

@@ -183,6 +183,14 @@ func (n *Node) marketInterface() api.Market {
 	return n.market.routes
 }
 
+// marketDesk is what the pages of the marketplace ask; nil when there is none.
+func (n *Node) marketDesk() *coordinator.Desk {
+	if n.market == nil {
+		return nil
+	}
+	return n.market.desk
+}
+
 // mostOre is how many ore proofs of one payload are checked.
 const mostOre = 16
 

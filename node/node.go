@@ -51,7 +51,7 @@ type Config struct {
 	Origin     string      // of a new reserve; empty: taken from the data directory, or made up
 	Profile    string      // of a new reserve; empty: standard
 	Passphrase string      // of the key files; empty: they are not encrypted
-	Policy     []byte      // JSON laid over the default policy of a new reserve
+	Policy     []byte      // JSON laid over the default policy of a new reserve; nil: a demo takes DemoPolicy
 	Demo       bool
 	Resume     []string // diggers that were stopped and may go on
 	Alone      bool     // a restored directory may start though no mirror is asked
@@ -72,8 +72,8 @@ type Config struct {
 	Log     *slog.Logger // discarded if nil
 	Version string
 
-	// Started is called when everything runs, with the address of the page.
-	Started func(url, dir string)
+	// Started is called when everything runs.
+	Started func(Running)
 
 	clock  Clock             // of a benchmark
 	minted func(mint.Minted) // beside the page; of a benchmark
@@ -112,10 +112,12 @@ type Node struct {
 	mint     *mint.Station
 	vault    *vault.Station
 	face     *face
+	page     string // address of the page
 	reports  *reportDesk
 	market   *marketplace // nil: none
 
 	awake   bool           // open has succeeded
+	madeUp  bool           // the origin, by this start
 	closers []func() error // in the order of opening
 	stopped sync.Map       // producers that a consumer refused, with the error
 	robots  sync.Map       // ids of robots whose agents run in this process
@@ -170,7 +172,7 @@ func open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.started, n.reports = n.clock.Now(), newReportDesk(n)
 	steps := []func(context.Context) error{
-		n.openDirectory, n.keepApart, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.openDigger, n.openRefinery, n.openMint,
+		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.samePolicy, n.openDigger, n.openRefinery, n.openMint,
 		n.openMarket, n.attachFace, n.settleRestored, n.stayAwake,
 	}
 	for _, step := range steps {
@@ -204,9 +206,12 @@ func (n *Node) openDirectory(context.Context) (err error) {
 	}
 	origin := n.cfg.Origin
 	if _, _, err := ReadIdentity(n.cfg.Data); err != nil && origin == "" {
-		origin = newOrigin(n.cfg.Demo)
+		origin, n.madeUp = newOrigin(n.cfg.Demo), true
 	}
 	if n.identity, n.profile, err = identify(n.cfg.Data, origin, n.cfg.Profile, n.cfg.Demo); err != nil {
+		return err
+	}
+	if err := n.keepApart(); err != nil {
 		return err
 	}
 	n.ring, err = openKeys(n.cfg.Data, n.identity.Origin, n.cfg.Passphrase, n.cfg.Apart)
@@ -349,6 +354,8 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 
 	n.connect(ctx)
 	n.connectMarket(ctx)
+	n.page = n.cfg.address(listener)
+	n.start(ctx, "disk", n.face.growth.watch)
 	var frontWork sync.WaitGroup
 	inFront := func(what string, f func(context.Context) error) {
 		frontWork.Go(func() {
@@ -359,6 +366,7 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 		})
 	}
 	inFront("page", func(ctx context.Context) error { return n.serve(ctx, listener) })
+	inFront("simulator", n.face.runs.Run)
 	if err := n.begin(ctx); err != nil {
 		cancel(err)
 	}
@@ -366,7 +374,7 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 		inFront("demo", n.demo)
 	}
 	if n.cfg.Started != nil && ctx.Err() == nil {
-		n.cfg.Started(n.cfg.address(listener), n.cfg.Data)
+		n.cfg.Started(n.running())
 	}
 	n.wait(parent, ctx)
 	stopFront()
@@ -398,7 +406,11 @@ func (n *Node) wait(parent, ctx context.Context) {
 
 // begin finishes what was interrupted, and on the first start founds the reserve.
 func (n *Node) begin(ctx context.Context) error {
-	if err := genesis(ctx, n.trust, n.ring, n.identity.Origin, n.cfg.Policy, uint64(n.clock.Now().UnixMilli())); err != nil {
+	amend := n.cfg.Policy
+	if amend == nil && n.cfg.Demo {
+		amend = DemoPolicy
+	}
+	if err := genesis(ctx, n.trust, n.ring, n.identity.Origin, amend, uint64(n.clock.Now().UnixMilli())); err != nil {
 		return err
 	}
 	if err := n.listWitnesses(ctx); err != nil {

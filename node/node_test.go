@@ -20,7 +20,8 @@ func run(t *testing.T, cfg node.Config, visit func(url string)) error {
 		cfg.Data = t.TempDir()
 	}
 	cfg.Listen = "127.0.0.1:0"
-	cfg.Started = func(url, _ string) {
+	cfg.Started = func(r node.Running) {
+		url := r.URL
 		go func() { // the reserve goes on while it is visited
 			defer stop()
 			visit(url)

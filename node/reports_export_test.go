@@ -54,7 +54,7 @@ func (s *Standing) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	started, ended := make(chan struct{}), make(chan error, 1)
 	cfg := s.cfg
-	cfg.Started = func(string, string) { close(started) }
+	cfg.Started = func(Running) { close(started) }
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err == nil {
 		listener, err = cfg.TLS.listen(listener)

@@ -74,7 +74,8 @@ func (n *Node) runStations(parent context.Context, listener net.Listener) error 
 		where = n.cfg.address(listener)
 	}
 	if n.cfg.Started != nil {
-		n.cfg.Started(where, n.cfg.Data)
+		n.page = where
+		n.cfg.Started(n.running())
 	}
 	n.wait(parent, ctx)
 	cause := context.Cause(ctx)

@@ -320,6 +320,19 @@ func readPrivate(path string) ([]byte, error) {
 	return data, nil
 }
 
+// Replace writes a file of a wallet whole, in place of one that may be there: after a
+// crash there is the old one or the new one. The error has code [CodeFile].
+func Replace(path string, data []byte, mode fs.FileMode) error {
+	err := writeFile(path, data, true)
+	if err == nil {
+		err = os.Chmod(path, mode)
+	}
+	if err != nil {
+		return wrapf(CodeFile, err, "write %s", path)
+	}
+	return nil
+}
+
 // writeFile writes a file under another name, syncs it, renames or links it into
 // place (which fails when there is one) and syncs the directory.
 func writeFile(path string, data []byte, replace bool) (err error) {

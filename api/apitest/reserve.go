@@ -13,6 +13,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/merkle"
@@ -35,6 +36,7 @@ type Fake struct {
 	Fault    string // makes every ore proof fail with this
 	Accounts map[string]*Account
 	orders   map[string]api.Receipt
+	policy   func() ([]byte, error)
 }
 
 // Account is a wallet with the key that may read it.
@@ -48,6 +50,7 @@ type Account struct {
 // New makes a reserve with that many certificates at the time now.
 func New(certificates uint64, now int64) *Fake {
 	r := &Fake{Certs: certificates, Now: now, Accounts: map[string]*Account{}, orders: map[string]api.Receipt{}}
+	r.policy = sync.OnceValues(func() ([]byte, error) { return defaultPolicy(now - 60*minute) })
 	if certificates > 0 {
 		r.Fleet = []string{"alba", "bruna", "corvo", "dente", "elmo", "fusa", "gru", "hedra"}
 	}

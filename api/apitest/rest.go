@@ -146,15 +146,19 @@ func (r *Fake) Charter(context.Context) (api.Charter, error) {
 	return c, nil
 }
 
-// Policy implements api.Reader.
-func (r *Fake) Policy(context.Context) (api.Policy, error) {
-	since := r.Now - 60*minute
+// defaultPolicy is a policy's document; making it takes time, for its curves.
+func defaultPolicy(since int64) ([]byte, error) {
 	document, err := policy.Default("demo.robotorq.org", uint64(since))
 	if err != nil {
-		return api.Policy{}, err
+		return nil, err
 	}
-	encoded, err := document.Encode()
-	return api.Policy{Version: 1, Since: since, Digest: digest("policy").String(), Document: encoded}, err
+	return document.Encode()
+}
+
+// Policy implements api.Reader.
+func (r *Fake) Policy(context.Context) (api.Policy, error) {
+	encoded, err := r.policy()
+	return api.Policy{Version: 1, Since: r.Now - 60*minute, Digest: digest("policy").String(), Document: encoded}, err
 }
 
 func (r *Fake) account(name string) (*Account, error) {

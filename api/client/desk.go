@@ -39,9 +39,9 @@ func (c *Client) Evidence(ctx context.Context, number uint64) (api.Evidence, err
 	return get[api.Evidence](ctx, c, fmt.Sprintf("/contracts/%d/evidence", number), nil)
 }
 
-// Policies is the history of the reserve's numbers, newest first.
-func (c *Client) Policies(ctx context.Context) (api.Policies, error) {
-	return get[api.Policies](ctx, c, "/policies", nil)
+// Policies is one page of the history of the reserve's numbers, newest first.
+func (c *Client) Policies(ctx context.Context, page api.Page) (api.List[api.PolicyVersion], error) {
+	return get[api.List[api.PolicyVersion]](ctx, c, "/policies", pageQuery(page))
 }
 
 // PolicyVersion is one version of the policy.

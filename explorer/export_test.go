@@ -1,0 +1,4 @@
+package explorer
+
+// Schemas is of the explorer's file.
+var Schemas = schemas

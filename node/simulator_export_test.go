@@ -1,0 +1,4 @@
+package node
+
+// Loopback is exported for tests.
+var Loopback = loopback
