@@ -103,6 +103,20 @@ bitcoin() {
 	ROBOTORQ_TEST_BITCOIN=1 go test -count=1 -p 1 -timeout 40m ./market/chain ./market/lightning ./test/bitcoin/...
 }
 
+# Debian's Chromium, led through a real demo; axe-core comes with the peers' packages.
+browser() {
+	if ! command -v chromium >/dev/null; then
+		if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+			echo "   Chromium is not installed and cannot be installed by this user"
+			return 77
+		fi
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null || { echo "   the package chromium cannot be fetched"; return 77; }
+	fi
+	command -v node >/dev/null || { echo "   Node, which brings axe-core, is not installed"; return 77; }
+	[ -f test/peers/node_modules/axe-core/axe.min.js ] || (cd test/peers && npm ci --silent --no-progress) || return 1
+	go test -count=1 -timeout 15m -tags browser ./test/browser
+}
+
 step format formatted
 step modules go mod verify
 step vet go vet ./...
@@ -118,6 +132,7 @@ step tamper go test -count=1 -timeout 30m -tags tiny ./test/tamper
 step race go test -race -short -p 1 ./bus/... ./store/... ./digger/... ./refinery/... ./mint/... ./vault/... ./trust/... ./robot/... ./api/... ./node/...
 step bitcoin bitcoin
 step lives go test -count=1 -timeout 20m -tags whole -run 'Lives?The' ./cmd/robotorq
+step browser browser
 step whole-system go test -count=1 -timeout 40m -tags whole ./test/...
 
 echo

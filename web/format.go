@@ -14,10 +14,11 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"n": number, "rt": rtHTML, "when": whenHTML, "span": durationText,
 		"short": shortHash, "hash": hashHTML, "share": share, "energy": energyText,
-		"rule": ruleText, "class": className, "factor": factor, "plural": plural, "inc": func(n uint64) uint64 { return n + 1 },
+		"rule": ruleText, "remedy": remedyText, "bytes": bytesText, "class": className, "factor": factor, "plural": plural, "inc": func(n uint64) uint64 { return n + 1 },
 		"rosette": rosette, "mark": smallRosette, "list": func(items ...any) []any { return items },
 		"until": untilText, "percent": percentText, "prose": prose, "share1000": func(part, whole uint64) uint64 { return mulDiv(min(part, whole), 1000, max(whole, 1)) },
-		"melt": meltLevel, "stack": stack,
+		"runname": runName, "charterChange": charterChange, "rtbare": rtBare, "lasted": func(start, end int64) string { return durationText(end - start) },
+		"melt": meltLevel, "stack": stack, "sats": sats, "ago": agoText, "lasting": lasting, "spaced": spaced,
 	}
 }
 
@@ -50,6 +51,9 @@ func rtHTML(jt torq.JT) template.HTML {
 	return template.HTML(`<span class="rt" title="` + number(jt) + ` JT">` + whole +
 		`<span class="dec">.` + decimals + `</span>&#8239;<abbr title="RoboTorq">RT</abbr></span>`)
 }
+
+// rtBare is an amount in RT without its unit, for tables that name it in their head.
+func rtBare(jt torq.JT) string { return strings.TrimSuffix(rtText(jt), " RT") }
 
 // whenHTML is a time in UTC; the script shows it where the reader is.
 func whenHTML(ms int64) template.HTML {

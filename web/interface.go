@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"robotorq.org/reserve/api"
 )
 
 // operation is an endpoint as the page of the interface shows it.
@@ -15,7 +16,7 @@ type operation struct {
 	Parameters                             []*huma.Param
 	Authority                              bool // needs a signature or token
 	Body                                   bool
-	Example                                string // path with example values
+	Example                                string // in curl
 }
 
 type operationGroup struct {
@@ -46,9 +47,8 @@ func (s *Site) apiPage(*http.Request) (view, error) {
 }
 
 func describe(method, path string, op *huma.Operation) operation {
-	example := strings.NewReplacer("{serial}", "1", "{index}", "0", "{number}", "1", "{seq}", "1", "{refinery}", "refinery", "{account}", "member:ada", "{id}", "printer-1").Replace(path)
 	return operation{
 		ID: op.OperationID, Method: method, Path: path, Summary: op.Summary, Description: op.Description,
-		Parameters: op.Parameters, Authority: len(op.Security) > 0, Body: op.RequestBody != nil, Example: example,
+		Parameters: op.Parameters, Authority: len(op.Security) > 0, Body: op.RequestBody != nil, Example: api.Example(op),
 	}
 }

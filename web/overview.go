@@ -147,8 +147,9 @@ func holdingsOf(list []api.Holding, supply torq.JT) holdings {
 		if holding.JT == 0 {
 			continue
 		}
-		h.Lines = append(h.Lines, holdingLine{Class: holding.Class, Tone: i % 11, JT: holding.JT, Of: supply})
-		parts = append(parts, part{Value: asUint(holding.JT), Tone: i % 11})
+		tone := toneOf(holding.Class, i%11)
+		h.Lines = append(h.Lines, holdingLine{Class: holding.Class, Tone: tone, JT: holding.JT, Of: supply})
+		parts = append(parts, part{Value: asUint(holding.JT), Tone: tone})
 	}
 	h.Bar = divided("Where the supply lies; the table below holds the figures", parts)
 	return h

@@ -11,7 +11,6 @@ import (
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/merkle"
-	"robotorq.org/reserve/torq"
 )
 
 const linesOnPage = 25
@@ -292,71 +291,6 @@ func (s *Site) robots(r *http.Request) (view, error) {
 	return view{Template: "robots", Title: "Robots", Section: "robots", Live: true, Data: listingOf(r, list, "")}, nil
 }
 
-func (s *Site) robot(r *http.Request) (view, error) {
-	robot, err := s.options.Reader.Robot(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return view{}, err
-	}
-	return view{Template: "robot", Title: "Robot " + robot.ID, Section: "robots", Live: true, Data: robot}, nil
-}
-
-type reserveData struct {
-	R         api.Reserve
-	Holdings  holdings
-	Supply    chart
-	Dividends listing[api.Dividend]
-	Plot      chart
-	Backed    bool // supply is what the certificates back
-	Backing   torq.JT
-	Unit      uint64 // ore in a certificate
-	Stake     any
-}
-
-func (s *Site) reserve(r *http.Request) (view, error) {
-	reserve, err := s.options.Reader.Reserve(r.Context())
-	if err != nil {
-		return view{}, err
-	}
-	o, err := s.options.Overview(r.Context())
-	if err != nil {
-		return view{}, err
-	}
-	dividends, err := s.options.Reader.Dividends(r.Context(), pageOf(r))
-	if err != nil {
-		return view{}, err
-	}
-	d := reserveData{
-		R: reserve, Holdings: holdingsOf(reserve.Holdings, reserve.Supply), Dividends: listingOf(r, dividends, "#dividends"), Plot: dividendPlot(dividends.Items),
-		Unit:  o.OrePerIngot * o.IngotsPerCertificate,
-		Stake: gauge("Capital: "+share(reserve.Capital, reserve.StakeTarget)+" of the target", asUint(reserve.Capital), asUint(reserve.StakeTarget)),
-	}
-	d.Backing = torq.JT(reserve.Certificates * d.Unit)
-	d.Backed = d.Backing == reserve.Supply
-	d.Supply = supplyPlot(reserve.SupplyOver, o.Now)
-	return view{Template: "reserve", Title: "The reserve", Section: "reserve", Live: dividendsAtStart(r), Data: d}, nil
-}
-
-func dividendsAtStart(r *http.Request) bool { return r.URL.Query().Get("after") == "" }
-
-func supplyPlot(points []api.SupplyPoint, now int64) chart {
-	times, values := make([]int64, len(points)), make([]uint64, len(points))
-	top := uint64(1)
-	for i, p := range points {
-		times[i], values[i] = p.Time, asUint(p.JT)/torq.OrePerRT
-		top = max(top, values[i])
-	}
-	top = scale(top)
-	c := chart{
-		Title: "Supply over time", Unit: "RT",
-		SVG: steps("Supply in RT over time; the table below holds the figures", times, values, now, top),
-		Y:   []string{number(top), half(top), "0"},
-	}
-	if len(points) > 0 {
-		c.X = []string{durationText(now-times[0]) + " ago", "now"}
-	}
-	return c
-}
-
 func half(n uint64) string { return tenths(n * 5) }
 
 func (s *Site) refusals(r *http.Request) (view, error) {
@@ -372,30 +306,5 @@ func (s *Site) refusals(r *http.Request) (view, error) {
 		listing[api.Refusal]
 		Rules []api.RuleCount
 	}
-	return view{Template: "refusals", Title: "Refusals", Section: "refusals", Live: dividendsAtStart(r), Data: data{listingOf(r, list, ""), o.Refusals}}, nil
-}
-
-type charterData struct {
-	C     api.Charter
-	P     api.Policy
-	Lines []policyLine
-	Pins  []string
-}
-
-func (s *Site) charter(r *http.Request) (view, error) {
-	charter, err := s.options.Reader.Charter(r.Context())
-	if err != nil {
-		return view{}, err
-	}
-	policy, err := s.options.Reader.Policy(r.Context())
-	if err != nil {
-		return view{}, err
-	}
-	d := charterData{C: charter, P: policy, Lines: policyLines(policy.Document)}
-	for _, key := range charter.Keys {
-		if key.Pin != "" {
-			d.Pins = append(d.Pins, key.Pin)
-		}
-	}
-	return view{Template: "charter", Title: "Charter and policy", Section: "charter", Data: d}, nil
+	return view{Template: "refusals", Title: "Refusals", Section: "refusals", Live: atStart(r), Data: data{listingOf(r, list, ""), o.Refusals}}, nil
 }

@@ -3,13 +3,14 @@
 //
 // Everything is embedded in the binary and nothing is fetched from elsewhere:
 // no script, style or font of another origin, no inline script or style (the
-// content security policy forbids both), no cookie. Pages are whole without
+// content security policy forbids both), no cookie but that of who signed in.
+// Pages are whole without
 // JavaScript; one small script adds what moves and shows times where the
 // reader is. Charts are SVG drawn here, each with its table.
 //
 // It trusts the reader that the node hands in, escapes what it shows
 // (html/template), and checks the trees of a unit of ore once more itself.
-// It keeps nothing.
+// It keeps who is signed in, in memory: a restart signs everybody out.
 package web
 
 import (
@@ -31,6 +32,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/market/coordinator"
+	"robotorq.org/reserve/sim/queue"
 )
 
 //go:embed templates/*.html
@@ -50,10 +53,18 @@ type Options struct {
 	// often than once a second.
 	Overview func(context.Context) (api.Overview, error)
 	OpenAPI  *huma.OpenAPI
-	Bonds    api.Bonds // nil: there are none
+	Bonds    api.Bonds   // nil: there are none
+	Solvent  api.Solvent // nil: no statements are shown
 	Clock    api.Clock
-	Log      *slog.Logger
-	Version  string
+	Node     api.Operations    // nil: there is no operator's page
+	Holders  Holders           // nil: nobody can sign in
+	Market   *coordinator.Desk // nil: there is no marketplace
+	// Simulator runs scenarios; nil: none. SimulatorOpen lets everybody who reaches the
+	// page start runs: the listener is of this machine alone.
+	Simulator     *queue.Queue
+	SimulatorOpen bool
+	Log           *slog.Logger
+	Version       string
 }
 
 // Site serves the pages. It is an http.Handler for every path that the API
@@ -63,6 +74,11 @@ type Site struct {
 	pages   map[string]*template.Template
 	assets  string // "/assets/<hash>"
 	mux     *http.ServeMux
+	// sessions is who is signed in; nil where no token is taken.
+	sessions *sessions
+	// simStarts bounds how many runs of the simulator an address starts.
+	simStarts *attempts
+	schemas   schemas // of the marketplace's proofs
 }
 
 // New parses the pages; it fails only on a fault of this package or a missing
@@ -74,7 +90,10 @@ func New(o Options) (*Site, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Site{options: o, mux: http.NewServeMux()}
+	s := &Site{options: o, mux: http.NewServeMux(), simStarts: newSimStarts(o.Clock)}
+	if o.Holders != nil {
+		s.sessions = newSessions(o.Holders, o.Clock)
+	}
 	if err := s.mountAssets(); err != nil {
 		return nil, err
 	}
@@ -93,11 +112,11 @@ func (s *Site) parse() error {
 	s.pages = make(map[string]*template.Template, len(names))
 	for _, name := range names {
 		base := strings.TrimSuffix(path.Base(name), ".html")
-		if base == "base" || base == "parts" {
+		if base == "base" || strings.HasPrefix(base, "parts") {
 			continue
 		}
 		page, err := template.New("base.html").Funcs(functions()).
-			ParseFS(templateFiles, "templates/base.html", "templates/parts.html", name)
+			ParseFS(templateFiles, "templates/base.html", "templates/parts*.html", name)
 		if err != nil {
 			return fmt.Errorf("web: %w", err)
 		}
@@ -150,16 +169,27 @@ func (s *Site) routes() {
 		"GET /contracts/{number}":               s.contract,
 		"GET /robots":                           s.robots,
 		"GET /robots/{id}":                      s.robot,
+		"GET /reports/{digest}":                 s.report,
+		"GET /proof-log":                        s.log,
+		"GET /proof-log/{entry}":                s.logEntry,
 		"GET /reserve":                          s.reserve,
 		"GET /bonds/{serial}":                   s.bond,
 		"GET /refusals":                         s.refusals,
 		"GET /charter":                          s.charter,
+		"GET /policy":                           s.policy,
 		"GET /interface":                        s.apiPage,
+		"GET /sign-in":                          s.signInPage,
 		"/":                                     s.nowhere,
 	} {
 		s.mux.HandleFunc(pattern, s.serve(page))
 	}
+	s.marketRoutes()
+	s.simRoutes()
 	s.mux.HandleFunc("GET /ore", s.findOre)
+	s.mux.HandleFunc("GET /find", s.find)
+	s.mux.HandleFunc("POST /sign-in", s.signIn)
+	s.mux.HandleFunc("POST /sign-out", s.signOut)
+	s.operatorRoutes()
 	s.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.assets+"/favicon.svg", http.StatusFound)
 	})
@@ -170,7 +200,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	// Not "no-referrer": browsers then send forms of our own pages with Origin: null.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	s.mux.ServeHTTP(w, r)
 }
@@ -182,8 +213,10 @@ type view struct {
 	Section  string // of the navigation
 	Status   int    // 0 is 200
 	Live     bool   // parts of the page are renewed as things happen
+	Script   string // of this page, beside the one of all
 	Data     any
 
+	Session *session // nil: not signed in
 	Origin  string
 	Assets  string
 	Version string
@@ -207,6 +240,9 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, v view) {
 	if o, err := s.options.Overview(r.Context()); err == nil {
 		v.Origin = o.Origin
 	}
+	if x, ok := s.session(r); ok {
+		v.Session = &x
+	}
 	var out bytes.Buffer
 	if err := s.pages[v.Template].Execute(&out, v); err != nil {
 		s.options.Log.ErrorContext(r.Context(), "page failed", "page", v.Template, "error", err)
@@ -214,8 +250,8 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, v view) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Add("Vary", "Accept-Encoding")
+	w.Header().Set("Cache-Control", keeping(v.Session))
+	w.Header().Add("Vary", "Accept-Encoding, Cookie")
 	squeeze := strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
 	if squeeze {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -234,6 +270,15 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, v view) {
 	packed := gzip.NewWriter(w)
 	_, _ = packed.Write(out.Bytes())
 	_ = packed.Close()
+}
+
+// keeping is what a browser may do with a page afterwards: that of somebody who is
+// signed in is not kept.
+func keeping(x *session) string {
+	if x != nil {
+		return "no-store"
+	}
+	return "no-cache"
 }
 
 // failed is the page of an error.

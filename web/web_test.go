@@ -30,6 +30,8 @@ func paths(serial int) []string {
 		"/", "/certificates", "/certificates?after=25", fmt.Sprintf("/certificates/%d", serial), fmt.Sprintf("/certificates/%d?after=975", serial),
 		fmt.Sprintf("/ingots/refinery/%d", serial*1000), fmt.Sprintf("/certificates/%d/ore/0", serial), fmt.Sprintf("/certificates/%d/ore/3599999", serial),
 		"/contracts", "/contracts/1", "/contracts/2", "/robots", "/robots/dente", "/reserve", "/reserve?after=25", "/refusals", "/charter", "/interface",
+		"/charter?after=1", "/policy", "/policy?version=3", "/policy?after=1", "/proof-log", "/proof-log?kind=run", "/proof-log?after=40", "/proof-log/3", "/reports/" + apitest.NewestReport("dente"),
+		"/robots/dente?after=25", "/reserve?every=minute", "/reserve?every=day",
 	}
 }
 
@@ -281,7 +283,7 @@ func TestOverviewShowsRatesOfTheFeed(t *testing.T) {
 func TestThePolicyIsReadInItsUnits(t *testing.T) {
 	_, handler := site(t, apitest.New(3, noon), api.NewFeed(fixedClock{}), fixedClock{})
 	page := httptest.NewRecorder()
-	handler.ServeHTTP(page, httptest.NewRequest(http.MethodGet, "http://localhost/charter", nil))
+	handler.ServeHTTP(page, httptest.NewRequest(http.MethodGet, "http://localhost/policy", nil))
 	for _, want := range []string{
 		"6 % a year", "12 % a year", "50 % of the demurrage", "25 % of the supply", "30 days", "2 days", "1 minute", "1 hour", "1,000.00000 RT",
 		"20,000 W", "100 tokens a second", "5 % of the stake", "5 % of the pay", "7 days",

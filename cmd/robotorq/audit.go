@@ -7,6 +7,7 @@ import (
 
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/vault/audit"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type auditCmd struct {
@@ -81,7 +82,7 @@ func (c *auditCmd) Run(ctx context.Context, std streams, g *global) error {
 // keptReceipts reads the receipts that wallets have kept.
 func keptReceipts(files []string) (all []audit.KeptReceipt, err error) {
 	for _, file := range files {
-		kept, err := readReceipts(file)
+		kept, err := purse.ReadReceipts(file)
 		if err != nil {
 			return nil, err
 		}

@@ -43,6 +43,11 @@ func (c *backupCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return err
 	}
+	if !c.Check {
+		if err := backup.Note(dataDir(c.Data), c.To, m); err != nil {
+			fmt.Fprintf(std.Err, "The copy is whole; that it was taken could not be noted in the data directory, so that the operator's page does not know of it: %v\n", err)
+		}
+	}
 	if g.JSON {
 		return writeJSON(std.Out, backedUp(c.To, m))
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 type benchLedgerCmd struct {
-	Postgres string        `placeholder:"URL" help:"Measure PostgreSQL too, on this server: databases are made and dropped. \"own\" starts a server of the installed programs for the purpose."`
+	Postgres string        `placeholder:"URL" help:"Measure PostgreSQL too, on this server (a password belongs in PGPASSFILE, not in the address): databases are made and dropped. \"own\" starts a server of the installed programs for the purpose."`
 	Full     bool          `help:"The whole table: 1, 64 and 1,024 clients, orders of 1, 100 and 1,000 transfers, each with and without signatures and with receipts. Takes some minutes."`
 	Each     time.Duration `placeholder:"TIME" help:"How long each measurement lasts (default: 500ms, with --full 2s)."`
 	Members  int           `placeholder:"N" help:"Wallets in the books (default: 20000, with --full 100000)."`
@@ -43,7 +43,7 @@ func (c *benchLedgerCmd) Run(ctx context.Context, std streams, g *global) error 
 		return &exitError{exitUsage, errors.New("a time and numbers of wallets are positive, wallets at most 100,000,000")}
 	}
 	if u, err := url.Parse(c.Postgres); c.Postgres != "" && c.Postgres != bench.OwnServer && (err != nil || !strings.HasPrefix(u.Scheme, "postgres")) {
-		return &exitError{exitUsage, fmt.Errorf("--postgres: an address reads postgres://user:password@host:port/database, or is %q", bench.OwnServer)}
+		return &exitError{exitUsage, fmt.Errorf("--postgres: an address reads postgres://user@host:port/database, its password in PGPASSFILE, or is %q", bench.OwnServer)}
 	}
 	dir, remove, err := loadFlags{Dir: c.Dir}.work()
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *benchLedgerCmd) Run(ctx context.Context, std streams, g *global) error 
 		err = c.transfers(ctx, std, g, dir)
 	}
 	if errors.Is(err, pgtemp.ErrMissing) {
-		err = fmt.Errorf("%w; or name a server with --postgres postgres://user:password@host:port/database", err)
+		err = fmt.Errorf("%w; or name a server with --postgres postgres://user@host:port/database (its password in PGPASSFILE)", err)
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/wallet"
 	"robotorq.org/reserve/wallet/bondprint"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type bondCmd struct {
@@ -69,23 +70,6 @@ type issuedBond struct {
 	File    string `json:"bond_file"`
 }
 
-// newSecret makes a secret and writes it, before anything is bound to it.
-func newSecret(dir, origin, passphraseFile string, face uint64) (wallet.Secret, string, error) {
-	secret, err := wallet.NewSecret()
-	if err != nil {
-		return secret, "", err
-	}
-	text, err := givenPassphrase(passphraseFile)
-	if err != nil {
-		return secret, "", err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return secret, "", err
-	}
-	path := filepath.Join(dir, "bond-"+secret.KeyHash().String()[:12]+".secret")
-	return secret, path, wallet.WriteSecret(path, text, wallet.KeptSecret{Origin: origin, Face: face, Secret: secret})
-}
-
 func (c *bondIssueCmd) Run(ctx context.Context, std streams, g *global) error {
 	face, err := wallet.ParseFace(strings.Join(c.Amount, " "))
 	if err != nil {
@@ -95,10 +79,14 @@ func (c *bondIssueCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return err
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
-	secret, path, err := newSecret(c.Dir, w.known.Origin, c.PassphraseFile, face)
+	secret, err := wallet.NewSecret()
+	if err != nil {
+		return err
+	}
+	text, err := givenPassphrase(c.PassphraseFile)
 	if err != nil {
 		return err
 	}
@@ -106,22 +94,23 @@ func (c *bondIssueCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	d, err := w.execute(ctx, std, c.Expires, operation)
-	if wasRefused(err) {
-		return errors.Join(err, os.Remove(path)) // nothing is bound to it
-	}
+	o, err := order(w, c.Expires, operation)
 	if err != nil {
-		return fmt.Errorf("%w; keep the secret in %s until you know", err, path)
+		return err
 	}
-	bond, err := insist(ctx, func() (api.Bond, error) { return w.client.BondOfKey(ctx, secret.KeyHash().String()) })
+	b, _, err := w.Issue(ctx, c.Dir, text, wallet.KeptSecret{Origin: w.Origin(), Face: face, Secret: secret}, o)
 	if err != nil {
-		return fmt.Errorf("the bond is issued by posting %d, its secret is in %s; its serial is not known yet: %w", d.Posting, path, err)
+		return err
 	}
-	answer := issuedBond{Serial: bond.Serial, Face: face, KeyHash: bond.KeyHash, Posting: d.Posting, Secret: path}
-	if answer.File, err = fetchBond(ctx, w.client, bond.Serial, 1, c.Dir); err != nil {
-		return fmt.Errorf("bond %d is issued, its secret is in %s; its file is not there yet: %w", bond.Serial, path, err)
+	answer := issuedOf(b)
+	if answer.File, err = fetchBond(ctx, w.Client(), b.Serial, b.Version, c.Dir); err != nil {
+		return fmt.Errorf("bond %d is issued, its secret is in %s; its file is not there yet: %w", b.Serial, b.Secret, err)
 	}
 	return answer.print(std, g, "Issued")
+}
+
+func issuedOf(b purse.Issued) issuedBond {
+	return issuedBond{Serial: b.Serial, Face: b.Face, KeyHash: b.KeyHash, Posting: b.Posting, Secret: b.Secret}
 }
 
 func (b issuedBond) print(std streams, g *global, how string) error {
@@ -137,18 +126,9 @@ func (b issuedBond) print(std streams, g *global, how string) error {
 func fetchBond(ctx context.Context, c *client.Client, serial uint64, versions int, dir string) (string, error) {
 	const patience = 60
 	for attempt := 0; ; attempt++ {
-		data, err := c.BondFile(ctx, serial)
-		if err == nil {
-			f, err := wallet.DecodeBondFile(data)
-			if err != nil {
-				return "", err
-			}
-			if len(f.Bonds) >= versions {
-				path := filepath.Join(dir, fmt.Sprintf("bond-%d.json", serial))
-				return path, replaceFile(path, data, 0o644)
-			}
-		} else if !client.Is(err, api.CodeUnavailable) {
-			return "", err
+		path, err := purse.FetchBond(ctx, c, serial, versions, dir)
+		if !errors.Is(err, purse.ErrUnlogged) {
+			return path, err
 		}
 		if attempt == patience {
 			return "", fmt.Errorf("the mint has not signed and logged it within a minute; `robotorq bond check %d --keep DIR` fetches it later", serial)
@@ -236,7 +216,7 @@ func (c *bondCheckCmd) Run(ctx context.Context, std streams, g *global) error {
 			answer.Warnings = append(answer.Warnings, unpinned)
 		}
 		if c.Online || number == nil {
-			answer.State, err = bondState(ctx, cl, summary)
+			answer.State, err = purse.BondState(ctx, node.Clock{}, cl, summary)
 		}
 	}
 	if err == nil && c.Keep != "" {
@@ -275,22 +255,6 @@ func (b bondChecked) print(std streams) {
 	for _, w := range b.Warnings {
 		fmt.Fprintln(std.Err, "Note: "+w+".")
 	}
-}
-
-// bondState asks the reserve whether a bond is still good, as the file shows it.
-func bondState(ctx context.Context, c *client.Client, s wallet.BondSummary) (string, error) {
-	b, err := insist(ctx, func() (api.Bond, error) { return c.Bond(ctx, s.Serial) })
-	if err != nil {
-		return "unknown", err
-	}
-	name := fmt.Sprintf("bond %d", s.Serial)
-	switch {
-	case b.State == "redeemed":
-		return b.State, &proof.Fault{Artefact: name, Digest: s.Digest, Rule: string(api.CodeBondRedeemed), Detail: "it was redeemed: it is worth nothing any more"}
-	case b.KeyHash != s.KeyHash.String():
-		return "reissued", &proof.Fault{Artefact: name, Digest: s.Digest, Rule: "bond_reissued", Detail: "it was bound to another secret since; the secret that belongs to this file opens nothing any more"}
-	}
-	return b.State, nil
 }
 
 // bearerFlags say where a bearer's secret is.
@@ -333,29 +297,23 @@ func (f bearerFlags) secret(std streams) (wallet.Secret, error) {
 	return kept.Secret, err
 }
 
-// bearing is a bond that somebody claims.
-type bearing struct {
-	origin string
-	serial uint64
-	client *client.Client
-}
-
 // claimed finds out what is claimed: by the bond's file, or by its serial.
-func (f bondFlags) claimed(ctx context.Context, std streams, bond string) (b bearing, err error) {
-	if b.client, err = f.client(); err != nil {
+func (f bondFlags) claimed(ctx context.Context, std streams, bond string) (b purse.Bearing, err error) {
+	b.Clock = node.Clock{}
+	if b.Client, err = f.client(); err != nil {
 		return b, err
 	}
-	if b.serial, err = strconv.ParseUint(bond, 10, 53); err != nil {
-		file, _, err := readBond(ctx, std, b.client, bond)
+	if b.Serial, err = strconv.ParseUint(bond, 10, 53); err != nil {
+		file, _, err := readBond(ctx, std, b.Client, bond)
 		if err != nil {
 			return b, err
 		}
 		s, err := wallet.CheckBond(file, wallet.CheckOptions{})
-		b.origin, b.serial = s.Origin, s.Serial
+		b.Origin, b.Serial = s.Origin, s.Serial
 		return b, err
 	}
-	charter, err := insist(ctx, func() (api.Charter, error) { return b.client.Charter(ctx) })
-	b.origin = charter.Origin
+	charter, err := insist(ctx, func() (api.Charter, error) { return b.Client.Charter(ctx) })
+	b.Origin = charter.Origin
 	return b, err
 }
 
@@ -389,28 +347,18 @@ func (c *bondRedeemCmd) Run(ctx context.Context, std streams, g *global) error {
 	if c.Expires <= 0 {
 		return &exitError{exitUsage, errors.New("--expires must be longer than nothing")}
 	}
-	claim, err := wallet.SignRedemption(proof.Redemption{Origin: b.origin, Serial: b.serial, Payee: c.To, Expires: uint64(time.Now().Add(c.Expires).UnixMilli())}, secret)
-	if err != nil {
+	done, err := b.Redeem(ctx, secret, c.To, c.Expires)
+	if wallet.HasCode(err, wallet.CodeAccount) || wallet.HasCode(err, wallet.CodeMalformed) {
 		return &exitError{exitUsage, err}
 	}
-	done, err := b.send(ctx, claim, b.client.Redeem)
 	if err != nil {
 		return err
 	}
 	if g.JSON {
 		return writeJSON(std.Out, done)
 	}
-	_, err = fmt.Fprintf(std.Out, "Redeemed bond %d: %s paid to %s by posting %s.\n", b.serial, done.JT.RTGrouped(), done.Payee, counted(done.Posting))
+	_, err = fmt.Fprintf(std.Out, "Redeemed bond %d: %s paid to %s by posting %s.\n", b.Serial, done.JT.RTGrouped(), done.Payee, counted(done.Posting))
 	return err
-}
-
-// send sends a claim until it is answered; the very same claim is done once.
-func (b bearing) send(ctx context.Context, claim wallet.Claim, to func(context.Context, []byte) (api.Claimed, error)) (api.Claimed, error) {
-	body, err := wallet.EncodeClaimJSON(claim)
-	if err != nil {
-		return api.Claimed{}, err
-	}
-	return insist(ctx, func() (api.Claimed, error) { return to(ctx, body) })
 }
 
 type bondReissueCmd struct {
@@ -443,28 +391,17 @@ func (c *bondReissueCmd) Run(ctx context.Context, std streams, g *global) error 
 	if c.Expires <= 0 {
 		return &exitError{exitUsage, errors.New("--expires must be longer than nothing")}
 	}
-	before, err := insist(ctx, func() (api.Bond, error) { return b.client.Bond(ctx, b.serial) })
+	text, err := givenPassphrase(c.PassphraseFile)
 	if err != nil {
 		return err
 	}
-	fresh, path, err := newSecret(c.Dir, b.origin, c.PassphraseFile, before.Face)
+	done, err := b.Reissue(ctx, secret, c.Dir, text, c.Expires)
 	if err != nil {
 		return err
 	}
-	claim, err := wallet.SignReissue(proof.Reissue{Origin: b.origin, Serial: b.serial, KeyHash: fresh.KeyHash(), Expires: uint64(time.Now().Add(c.Expires).UnixMilli())}, secret)
-	if err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	done, err := b.send(ctx, claim, b.client.Reissue)
-	if wasRefused(err) {
-		return errors.Join(err, os.Remove(path))
-	}
-	if err != nil {
-		return fmt.Errorf("whether bond %d was bound to the new secret is not known: %w; keep the secret in %s until `robotorq bond check %[1]d` shows its key", b.serial, err, path)
-	}
-	answer := issuedBond{Serial: b.serial, Face: done.Bond.Face, KeyHash: done.Bond.KeyHash, Posting: done.Posting, Secret: path}
-	if answer.File, err = fetchBond(ctx, b.client, b.serial, len(before.Versions)+1, c.Dir); err != nil {
-		return fmt.Errorf("bond %d is yours, its secret is in %s; its file is not there yet: %w", b.serial, path, err)
+	answer := issuedOf(done)
+	if answer.File, err = fetchBond(ctx, b.Client, b.Serial, done.Version, c.Dir); err != nil {
+		return fmt.Errorf("bond %d is yours, its secret is in %s; its file is not there yet: %w", b.Serial, done.Secret, err)
 	}
 	return answer.print(std, g, "Reissued")
 }

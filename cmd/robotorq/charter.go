@@ -5,6 +5,7 @@ import (
 
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type charterCmd struct {
@@ -69,7 +70,7 @@ func (c *charterShowCmd) Run(std streams, g *global) error {
 	for _, v := range chain.Versions() {
 		shown.Versions = append(shown.Versions, shownVersion{v.Version, v.Digest, v.IssuedMS, v.Threshold, v.Roots})
 	}
-	if shown.Roots, err = rootPins(charters); err != nil {
+	if shown.Roots, err = purse.RootsOf(charters); err != nil {
 		return err
 	}
 	if g.JSON {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -109,7 +110,7 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 	if err != nil {
 		return report(std, slices.Contains(args, "--json"), &exitError{exitUsage, err})
 	}
-	variables := kong.Vars{"data": dataDir(""), "listen": defaultListen}
+	variables := kong.Vars{"data": shownData(args), "listen": defaultListen}
 	exited := false
 	parser, err := kong.New(&c,
 		kong.Name("robotorq"),
@@ -155,11 +156,7 @@ func report(std streams, asJSON bool, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	code := exitFailed
-	var exit *exitError
-	if errors.As(err, &exit) {
-		code = exit.code
-	}
+	code := codeOf(err)
 	if asJSON {
 		if !errors.As(err, new(answered)) {
 			writeJSON(std.Err, map[string]any{"error": err.Error(), "code": errorCode(err)})
@@ -168,6 +165,20 @@ func report(std streams, asJSON bool, err error) int {
 	}
 	fmt.Fprintln(std.Err, "robotorq:", printable(err.Error()))
 	return code
+}
+
+// codeOf is the exit code of an error. A file or directory that was named and is not
+// there is wrong usage in every command; one that is missing from what was checked is a
+// fault like any other.
+func codeOf(err error) int {
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, fs.ErrNotExist) && proof.AsFault(err) == nil && !errors.As(err, new(answered)):
+		return exitUsage
+	}
+	return exitFailed
 }
 
 // errorCode finds the stable code of a typed error, "failed" when it has none. What a

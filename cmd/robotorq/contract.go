@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +20,9 @@ import (
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/strictjson"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type contractCmd struct {
@@ -45,6 +49,7 @@ type contractProposeCmd struct {
 	Deadline  string   `placeholder:"TIME" help:"When the work must be done: a duration from now, 240h, or 2027-01-31T12:00:00Z."`
 	Digger    string   `default:"digger-1" help:"Digger of the robots."`
 	Refinery  string   `default:"refinery-1" help:"Refinery of the contract."`
+	Again     string   `placeholder:"FILE" type:"existingfile" help:"Send a proposal again whose answer did not come; it is one contract."`
 }
 
 // Help is the long help with examples.
@@ -53,6 +58,9 @@ func (contractProposeCmd) Help() string {
 own orders out of what the contract pays it as the work is proven. The terms may stand
 in a file: {"owner", "robots": […], "work", "stake", "vault_part", "release",
 "date_to_market", "deadline"}, all texts as in the flags.
+
+When no answer comes the signed proposal is kept beside the wallet; --again sends the
+very same one: however often it comes, it is one contract.
 
 Examples:
   robotorq contract propose --wallet works.json --owner printer-guild --robot forge-7 --work "2 RT" --stake "0.5 RT" --release "uniform 10h" --deadline 240h
@@ -72,6 +80,9 @@ type contractTerms struct {
 }
 
 func (c *contractProposeCmd) Run(ctx context.Context, std streams, g *global) error {
+	if c.Again != "" {
+		return c.again(ctx, std, g)
+	}
 	p, err := c.proposal(std, time.Now())
 	if err != nil {
 		return &exitError{exitUsage, err}
@@ -80,17 +91,17 @@ func (c *contractProposeCmd) Run(ctx context.Context, std streams, g *global) er
 	if err != nil {
 		return err
 	}
-	if w.keys.Role != seal.RoleOrg {
-		return &exitError{exitUsage, fmt.Errorf("%s is the wallet of a member: an enterprise proposes with the wallet of an organisation", w.path)}
+	if w.Keys().Role != seal.RoleOrg {
+		return &exitError{exitUsage, fmt.Errorf("%s is the wallet of a member: an enterprise proposes with the wallet of an organisation", w.Path())}
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
-	p.Origin, p.Enterprise = w.known.Origin, w.keys.Name
+	p.Origin, p.Enterprise = w.Origin(), w.Keys().Name
 	if _, err := proof.DecodeProposal(p.Encode()); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	env, err := w.keys.Sign(proof.TypeProposal, p.Encode())
+	env, err := w.Keys().Sign(proof.TypeProposal, p.Encode())
 	if err != nil {
 		return err
 	}
@@ -98,11 +109,37 @@ func (c *contractProposeCmd) Run(ctx context.Context, std streams, g *global) er
 	if err != nil {
 		return err
 	}
-	done, err := patiently(ctx, func() (api.Contract, error) { return w.client.Propose(ctx, body) })
+	kept := filepath.Join(filepath.Dir(w.Path()), "proposal-"+hex.EncodeToString(p.ID[:])+".json")
+	return sendProposal(ctx, std, g, w.Client(), w.URL(), body, kept)
+}
+
+// sendProposal sends a signed proposal; kept is where it is left when no answer comes.
+func sendProposal(ctx context.Context, std streams, g *global, cl *client.Client, url string, body []byte, kept string) error {
+	done, err := patiently(ctx, "the proposal was taken", func() (api.Contract, error) { return cl.Propose(ctx, body) },
+		keeping(kept, body, "robotorq contract propose --url "+url+" --again"))
+	if purse.WasRefused(err) {
+		return purse.Explain(err)
+	}
 	if err != nil {
-		return w.explain(err)
+		return err
 	}
 	return printContract(std, g, done)
+}
+
+// again sends a proposal that was kept: it is one contract however often it comes.
+func (c *contractProposeCmd) again(ctx context.Context, std streams, g *global) error {
+	data, err := readInput(std, c.Again)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if _, err := signedDocument(data, c.Again, proof.TypeProposal); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	cl, err := client.New(c.URL, nil, node.Clock{})
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return sendProposal(ctx, std, g, cl, c.URL, bytes.TrimSpace(data), c.Again)
 }
 
 // proposal reads the terms from file and flags.
@@ -113,9 +150,7 @@ func (c *contractProposeCmd) proposal(std streams, now time.Time) (p proof.Propo
 		if err != nil {
 			return p, err
 		}
-		d := json.NewDecoder(bytes.NewReader(data))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&t); err != nil {
+		if err := strictjson.Decode(data, &t); err != nil {
 			return p, fmt.Errorf("%s: %w", c.File, err)
 		}
 	}
@@ -215,25 +250,6 @@ func timeOf(what, text string, now time.Time) (uint64, error) {
 		return 0, fmt.Errorf("%s %q is neither a duration such as 240h nor a time such as 2027-01-31T12:00:00Z", what, text)
 	}
 	return uint64(now.UnixMilli()) + ms, nil
-}
-
-// patiently asks again when no answer comes: what is asked is signed or named, and done
-// once.
-func patiently[T any](ctx context.Context, ask func() (T, error)) (answer T, err error) {
-	for attempt := range 3 {
-		if attempt > 0 {
-			select {
-			case <-time.After(time.Duration(attempt) * time.Second):
-			case <-ctx.Done():
-				return answer, ctx.Err()
-			}
-		}
-		var answered *client.Error
-		if answer, err = ask(); err == nil || errors.As(err, &answered) && answered.Status < 500 {
-			break
-		}
-	}
-	return answer, err
 }
 
 // operatorFlags say by which trust key something is signed.
@@ -342,10 +358,10 @@ func (c *contractCancelCmd) Run(ctx context.Context, std streams, g *global) err
 	if err != nil {
 		return err
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
-	done, err := c.instruct(ctx, w.client, proof.ActionWithdraw, w.keys, w.known.Origin)
+	done, err := c.instruct(ctx, w.Client(), proof.ActionWithdraw, w.Keys(), w.Origin())
 	if err != nil {
 		return err
 	}
@@ -360,7 +376,7 @@ func (f *leadFlags) lead(ctx context.Context, std streams, g *global, action pro
 	}
 	var done api.Contract
 	if f.Token != "" {
-		done, err = patiently(ctx, func() (api.Contract, error) { return cl.Act(ctx, f.Number, string(action), f.Reason) })
+		done, err = patiently(ctx, asked(action, f.Number), func() (api.Contract, error) { return cl.Act(ctx, f.Number, string(action), f.Reason) }, sameAgain)
 	} else {
 		var keys *seal.Signer
 		var origin string
@@ -407,7 +423,11 @@ func (f *leadFlags) instruct(ctx context.Context, cl *client.Client, action proo
 	if err != nil {
 		return api.Contract{}, err
 	}
-	return patiently(ctx, func() (api.Contract, error) { return cl.Instruct(ctx, f.Number, body) })
+	return patiently(ctx, asked(action, f.Number), func() (api.Contract, error) { return cl.Instruct(ctx, f.Number, body) }, sameAgain)
+}
+
+func asked(action proof.Action, contract uint64) string {
+	return fmt.Sprintf("%q was done to contract %d", action, contract)
 }
 
 // trustKey reads the key that signs, and the reserve that it belongs to when that is

@@ -115,9 +115,9 @@ func checkReady(ctx context.Context, url string) finding {
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
 	if err != nil || answer.StatusCode != http.StatusOK {
-		return fail("reserve", "look at its log", "it is not ready: %s", strings.TrimSpace(string(text)))
+		return fail("reserve", "look at "+strings.TrimRight(url, "/")+"/operator, which says what to do, and at its log", "it is not ready: %s", strings.TrimSpace(string(text)))
 	}
-	return fine("reserve", "it is ready at %s", url)
+	return fine("reserve", "it is ready at %s; %s/operator shows its operator the rest", url, strings.TrimRight(url, "/"))
 }
 
 func printFindings(std streams, found []finding) error {
@@ -209,7 +209,7 @@ func checkPort(ctx context.Context, address string) finding {
 		if answer, err := http.DefaultClient.Do(request); err == nil {
 			answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {
-				return fine("port", "a node answers on %s and is healthy", address)
+				return fine("port", "a node answers on %s and is healthy; http://%s/operator shows its operator the rest", address, address)
 			}
 			return fail("port", "look into its log", "a node answers on %s and is not healthy (%s)", address, answer.Status)
 		}
@@ -221,6 +221,7 @@ func checkPort(ctx context.Context, address string) finding {
 func (r reserve) examine(ctx context.Context) []finding {
 	found := []finding{r.checkLock()}
 	found = append(found, r.checkModes()...)
+	found = append(found, r.checkPassphrase(os.Getenv(passphraseVariable)))
 	found = append(found, r.checkRoot())
 	databases, err := r.glob("*.db")
 	if err != nil {

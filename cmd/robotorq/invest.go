@@ -53,20 +53,20 @@ func (c *investCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return err
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
 	now := time.Now()
 	o := ledger.Order{
-		Origin: w.known.Origin, From: w.account(), Created: uint64(now.UnixMilli()), Expires: uint64(now.Add(c.Expires).UnixMilli()),
-		Operations: []ledger.Operation{{Kind: ledger.OpInvest, To: proof.ContractID(w.known.Origin, c.Contract), Amount: uint64(amount)}},
+		Origin: w.Origin(), From: w.Account(), Created: uint64(now.UnixMilli()), Expires: uint64(now.Add(c.Expires).UnixMilli()),
+		Operations: []ledger.Operation{{Kind: ledger.OpInvest, To: proof.ContractID(w.Origin(), c.Contract), Amount: uint64(amount)}},
 	}
 	rand.Read(o.ID[:]) // never fails (crypto/rand)
-	env, err := w.keys.Sign(ledger.TypeOrder, o.Encode())
+	env, err := w.Keys().Sign(ledger.TypeOrder, o.Encode())
 	if err != nil {
 		return err
 	}
-	receipt, err := w.deliver(ctx, std, env, o)
+	receipt, err := w.Deliver(ctx, env, o)
 	if err != nil {
 		return err
 	}

@@ -14,12 +14,17 @@ import (
 )
 
 type keysCmd struct {
+	List    keysListCmd    `cmd:"" default:"withargs" help:"List the keys, their roles and when they count."`
+	Encrypt keysEncryptCmd `cmd:"" help:"Encrypt the key files that lie open."`
+}
+
+type keysListCmd struct {
 	Data    string `placeholder:"DIR" help:"Data directory (default: ${data})."`
 	Profile string `hidden:""`
 }
 
 // Help is the long help with an example.
-func (keysCmd) Help() string {
+func (keysListCmd) Help() string {
 	return `Lists the key files with the names, roles, algorithms and ids of their keys, and when
 the charter says that they count. Secrets are never printed.
 
@@ -45,7 +50,7 @@ type keyLine struct {
 	key *seal.Key
 }
 
-func (c *keysCmd) Run(std streams, g *global) error {
+func (c *keysListCmd) Run(std streams, g *global) error {
 	r, err := openReserve(dataDir(c.Data), c.Profile)
 	if err != nil {
 		return &exitError{exitUsage, err}

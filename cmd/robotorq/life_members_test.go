@@ -15,6 +15,7 @@ import (
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/wallet"
 	"robotorq.org/reserve/wallet/bondprint"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 // as adds the wallet and the node to a command.
@@ -263,7 +264,7 @@ func (x *town) fraud() {
 	data, err := os.ReadFile(receipts)
 	must(t, err)
 	lines := strings.SplitAfter(string(data), "\n")
-	var first, second keptReceipt
+	var first, second purse.KeptReceipt
 	must(t, json.Unmarshal([]byte(lines[0]), &first))
 	must(t, json.Unmarshal([]byte(lines[1]), &second))
 	first.Receipt = second.Receipt

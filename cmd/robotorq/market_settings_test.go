@@ -40,7 +40,7 @@ func marketFlagsOf(t *testing.T) (serve, beside marketFlags, enabled bool) {
 	t.Helper()
 	for _, args := range [][]string{{"market", "serve"}, {"up"}} {
 		var c cli
-		parser, err := kong.New(&c, kong.Vars{"data": "D"}, kong.ExplicitGroups(groups), kong.DefaultEnvars("ROBOTORQ"))
+		parser, err := kong.New(&c, kong.Vars{"data": "D", "listen": defaultListen}, kong.ExplicitGroups(groups), kong.DefaultEnvars("ROBOTORQ"))
 		must(t, err)
 		_, err = parser.Parse(args)
 		must(t, err)

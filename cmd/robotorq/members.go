@@ -15,6 +15,7 @@ import (
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/robot"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/strictjson"
 )
 
 type membersCmd struct {
@@ -43,6 +44,9 @@ logs it. A person is enrolled once: --subject is hashed with a secret that lies 
 the registrar's key (back it up with that), so the same subject is refused a second time,
 however it is spelt: case, spaces and forms of letters do not count.
 
+A request of robotorq robot renew is admitted as the next version of that robot's
+enrolment. Make sure that it comes from the robot's owner: it may bring other keys.
+
 Examples:
   robotorq members enrol request.json --subject-file ada.subject --data /var/lib/robotorq
   robotorq members enrol works.json
@@ -57,18 +61,16 @@ type enrolRequest struct {
 
 func readRequest(data []byte) (enrolRequest, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
+	if err := strictjson.Decode(data, &members); err != nil {
 		return enrolRequest{}, fmt.Errorf("not a JSON request: %w", err)
 	}
-	d := json.NewDecoder(strings.NewReader(string(data)))
-	d.DisallowUnknownFields()
 	if _, ok := members["robot"]; ok {
 		var r robot.Request
-		err := d.Decode(&r)
+		err := strictjson.Decode(data, &r)
 		return enrolRequest{robot: &r}, err
 	}
 	var r enrolRequest
-	if err := d.Decode(&r.admissionRequest); err != nil {
+	if err := strictjson.Decode(data, &r.admissionRequest); err != nil {
 		return r, err
 	}
 	if (r.Member == "") == (r.Org == "") {
@@ -94,6 +96,8 @@ func (c *membersEnrolCmd) Run(ctx context.Context, std streams, g *global) error
 	var done api.Enrolled
 	if c.Token != "" {
 		done, err = c.admit(ctx, request)
+	} else if request.robot != nil && request.robot.Version > 1 {
+		done, err = renewAs(ctx, std, registrarAt{dataDir(c.Data), c.URL}, *request.robot)
 	} else {
 		done, err = enrolAs(ctx, std, registrarAt{dataDir(c.Data), c.URL}, request, c.Subject, c.Digger)
 	}
@@ -152,17 +156,23 @@ func (c *membersEnrolCmd) admit(ctx context.Context, r enrolRequest) (api.Enroll
 // registrarAt is a data directory with a registrar's key, and the node to tell.
 type registrarAt struct{ dir, url string }
 
+// open is the reserve of the directory and its registrar's key.
+func (at registrarAt) open(std streams) (reserve, *seal.Signer, error) {
+	identity, err := openReserve(at.dir, "")
+	if err != nil {
+		return identity, nil, &exitError{exitUsage, err}
+	}
+	if identity.origin == "" {
+		return identity, nil, &exitError{exitUsage, fmt.Errorf("%s is a mirror: the registrar's key lies in the reserve's own data directory", at.dir)}
+	}
+	registrar, err := readKeys(std, identity.path("keys", seal.RoleRegistrar+".json"))
+	return identity, registrar, err
+}
+
 // enrolAs signs the first version of an enrolment with the registrar's key and
 // sends it.
 func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, subject, digger string) (api.Enrolled, error) {
-	identity, err := openReserve(at.dir, "")
-	if err != nil {
-		return api.Enrolled{}, &exitError{exitUsage, err}
-	}
-	if identity.origin == "" {
-		return api.Enrolled{}, &exitError{exitUsage, fmt.Errorf("%s is a mirror: the registrar's key lies in the reserve's own data directory", at.dir)}
-	}
-	registrar, err := readKeys(std, identity.path("keys", seal.RoleRegistrar+".json"))
+	identity, registrar, err := at.open(std)
 	if err != nil {
 		return api.Enrolled{}, err
 	}
@@ -189,6 +199,15 @@ func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, s
 	for _, k := range r.Keys {
 		e.Keys = append(e.Keys, seal.NewKey(e.ID, e.Role(), k.Alg, k.Public, now))
 	}
+	cl, err := client.New(at.url, nil, node.Clock{})
+	if err != nil {
+		return api.Enrolled{}, &exitError{exitUsage, err}
+	}
+	return signEnrolment(ctx, cl, registrar, e)
+}
+
+// signEnrolment signs a version with the registrar's key and sends it to the node.
+func signEnrolment(ctx context.Context, cl *client.Client, registrar *seal.Signer, e *seal.Enrolment) (api.Enrolled, error) {
 	payload, err := e.Encode()
 	if err != nil {
 		return api.Enrolled{}, fmt.Errorf("the request cannot be admitted: %w", err)
@@ -200,10 +219,6 @@ func enrolAs(ctx context.Context, std streams, at registrarAt, r enrolRequest, s
 	body, err := json.Marshal(env)
 	if err != nil {
 		return api.Enrolled{}, err
-	}
-	cl, err := client.New(at.url, nil, node.Clock{})
-	if err != nil {
-		return api.Enrolled{}, &exitError{exitUsage, err}
 	}
 	return cl.Enrol(ctx, body)
 }

@@ -14,6 +14,7 @@ import (
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/wallet"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 // registrarFlags say whose enrolment a registrar changes, and where its key is.
@@ -100,7 +101,7 @@ func (f registrarFlags) change(ctx context.Context, std streams, g *global, edit
 	}
 	next, err := nextVersion(ctx, cl, f.Account, r.origin)
 	if err != nil {
-		return (&purse{}).explain(err)
+		return purse.Explain(err)
 	}
 	if err := edit(ctx, cl, next); err != nil {
 		return err
@@ -124,7 +125,7 @@ func (f registrarFlags) change(ctx context.Context, std streams, g *global, edit
 	}
 	done, err := insist(ctx, func() (api.Enrolled, error) { return cl.Enrol(ctx, body) })
 	if err != nil {
-		return (&purse{}).explain(err)
+		return purse.Explain(err)
 	}
 	return printEnrolled(std, g, done)
 }
@@ -183,7 +184,7 @@ func (c *membersRebindCmd) Run(ctx context.Context, std streams, g *global) erro
 	return c.change(ctx, std, g, func(ctx context.Context, cl *client.Client, e *seal.Enrolment) error {
 		p, err := cl.Policy(ctx)
 		if err != nil {
-			return (&purse{}).explain(err)
+			return purse.Explain(err)
 		}
 		document, err := policy.Decode(p.Document)
 		if err != nil {
@@ -226,7 +227,7 @@ func (c *membersShowCmd) Run(ctx context.Context, std streams, g *global) error 
 	}
 	p, err := cl.Person(ctx, c.Account)
 	if err != nil {
-		return (&purse{}).explain(err)
+		return purse.Explain(err)
 	}
 	if g.JSON {
 		return writeJSON(std.Out, p)

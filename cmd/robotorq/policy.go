@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,21 +89,37 @@ func (policyHistoryCmd) Help() string {
   robotorq policy history --json`
 }
 
+// everyPolicy reads the history to its end.
+func everyPolicy(ctx context.Context, cl *client.Client) (all []api.PolicyVersion, err error) {
+	page := api.Page{Limit: api.MaxPage}
+	for {
+		list, err := cl.Policies(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list.Items...)
+		if list.Next == "" {
+			return all, nil
+		}
+		page.Cursor = list.Next
+	}
+}
+
 func (c *policyHistoryCmd) Run(ctx context.Context, std streams, g *global) error {
 	cl, err := client.New(c.URL, nil, node.Clock{})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	all, err := cl.Policies(ctx)
+	all, err := everyPolicy(ctx, cl)
 	if err != nil {
 		return err
 	}
 	if g.JSON {
-		return writeJSON(std.Out, map[string]any{"policies": all.Items})
+		return writeJSON(std.Out, map[string]any{"policies": all})
 	}
 	t := table(std.Out)
 	fmt.Fprintln(t, "version\tstate\tannounced\tholds from\tchanges")
-	for _, v := range all.Items {
+	for _, v := range all {
 		var changes []string
 		for _, x := range v.Changes {
 			changes = append(changes, fmt.Sprintf("%s %s → %s", x.Name, x.From, x.To))
@@ -156,7 +175,13 @@ func (c *policyProposeCmd) Run(ctx context.Context, std streams, g *global) erro
 	if c.Out != "" {
 		return replaceFile(c.Out, append(body, '\n'), 0o644)
 	}
-	p, err := patiently(ctx, func() (api.Policy, error) { return cl.Announce(ctx, body) })
+	kept := c.Signed
+	if kept == "" || kept == "-" {
+		sum := sha256.Sum256(body)
+		kept = "policy-" + hex.EncodeToString(sum[:8]) + ".json"
+	}
+	p, err := patiently(ctx, "the policy was announced", func() (api.Policy, error) { return cl.Announce(ctx, body) },
+		keeping(kept, bytes.TrimSpace(body), "robotorq policy propose --url "+c.URL+" --signed"))
 	if err != nil {
 		return err
 	}
@@ -229,7 +254,7 @@ func (c *policyProposeCmd) newest(ctx context.Context, std streams, cl *client.C
 		base, err = policy.Decode(data)
 		return base, base, err
 	}
-	history, err := cl.Policies(ctx)
+	history, err := cl.Policies(ctx, api.Page{Limit: 1})
 	if err != nil {
 		return base, inForce, err
 	}

@@ -81,7 +81,7 @@ func (c *recallCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return err
 	}
-	done, err := patiently(ctx, func() (api.Recalled, error) { return cl.Recall(ctx, body) })
+	done, err := patiently(ctx, fmt.Sprintf("certificate %d was recalled", c.Serial), func() (api.Recalled, error) { return cl.Recall(ctx, body) }, sameAgain)
 	if err != nil {
 		return err
 	}

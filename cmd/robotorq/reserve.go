@@ -10,7 +10,6 @@ import (
 
 	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/checkpoint"
-	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
@@ -86,13 +85,4 @@ func (r reserve) charters() (charters []seal.Envelope, err error) {
 		charters = append(charters, env)
 	}
 	return charters, nil
-}
-
-// pinsOf are roots as verifiers take them.
-func pinsOf(roots []rootPin) []merkle.Hash {
-	pins := make([]merkle.Hash, len(roots))
-	for i, r := range roots {
-		pins[i] = r.Pin
-	}
-	return pins
 }

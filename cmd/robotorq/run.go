@@ -71,6 +71,16 @@ func (c *runCmd) split(std streams, g *global) (node.Config, node.Split, error) 
 		return cfg, split, err
 	}
 	cfg.Stations, cfg.Database = split.Stations, c.DB
+	cfg.Started = func(r node.Running) {
+		if g.JSON {
+			writeJSON(std.Out, map[string]any{"services": split.Stations, "url": r.URL, "data": r.Data, "origin": r.Origin})
+			return
+		}
+		fmt.Fprintf(std.Out, "%s of %s runs. Data in %s. Stop with Ctrl-C.\n", strings.Join(split.Stations, " and "), r.Origin, r.Data)
+		if cfg.Listen != "" {
+			fmt.Fprintf(std.Out, "Health and figures: %s/readyz %s/metrics\n", r.URL, r.URL)
+		}
+	}
 	if c.Port == nil && c.Listen == defaultListen {
 		cfg.Listen = "" // no port unless asked for one
 	}

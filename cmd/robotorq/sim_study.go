@@ -110,6 +110,16 @@ func (c *studyFlags) sweep(std streams, kind string, points int, g *global) (*sw
 	return s, bar.end, nil
 }
 
+// studyFault tells a wrong design from a run that failed.
+func studyFault(err error) error {
+	var wrong *scenario.Error
+	var param *model.ParamError
+	if errors.As(err, &wrong) || errors.As(err, &param) {
+		return &exitError{exitUsage, err}
+	}
+	return err
+}
+
 type simSweepCmd struct {
 	studyFlags
 	Design string `enum:"grid,lhs,sobol,list" default:"grid" help:"grid, lhs (Latin hypercube), sobol, or list (--list)."`
@@ -144,7 +154,7 @@ func (c *simSweepCmd) Run(ctx context.Context, std streams, g *global) error {
 	runs, err := s.Execute(ctx)
 	end()
 	if err != nil {
-		return err
+		return studyFault(err)
 	}
 	if g.JSON {
 		return writeJSON(std.Out, map[string]any{"definition": s.Definition, "runs": runs})
@@ -225,7 +235,7 @@ func (c *simSensitivityCmd) Run(ctx context.Context, std streams, g *global) err
 	runs, err := s.Execute(ctx)
 	end()
 	if err != nil {
-		return err
+		return studyFault(err)
 	}
 	list, err := sweep.Influences(c.Method, c.Of, s.Definition, runs)
 	if err != nil {

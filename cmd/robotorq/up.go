@@ -20,17 +20,17 @@ import (
 const defaultListen = "127.0.0.1:8080"
 
 type upCmd struct {
-	Data    string        `placeholder:"DIR" help:"Data directory (default: ${data})."`
-	Demo    bool          `help:"Add a fleet of virtual printers, contracts, members and a spending public."`
-	Listen  string        `placeholder:"HOST:PORT" default:"${listen}" help:"Where the page listens."`
-	Port    *int          `help:"Port of the page; 0 picks a free one."`
-	Host    []string      `placeholder:"NAME" help:"Answer to this name too, beside localhost and addresses (repeatable); for a proxy in front."`
-	Until   []string      `placeholder:"certificates=N" help:"Stop after so many certificates minted, or units of ore accepted (ore=N), in all."`
-	For     time.Duration `placeholder:"DURATION" help:"Stop after this time."`
-	Origin  string        `help:"Name of a new reserve's log, for example reserve.example/log."`
-	Policy  string        `type:"existingfile" placeholder:"FILE" help:"JSON laid over the default policy of a new reserve."`
-	Profile string        `hidden:""`
-	LogJSON bool          `name:"log-json" help:"Log lines as JSON."`
+	Data    string         `placeholder:"DIR" help:"Data directory (default: ${data})."`
+	Demo    bool           `help:"Add a fleet of virtual printers, contracts, members and a spending public."`
+	Listen  string         `placeholder:"HOST:PORT" default:"${listen}" help:"Where the page listens."`
+	Port    *int           `help:"Port of the page; 0 picks a free one."`
+	Host    []string       `placeholder:"NAME" help:"Answer to this name too, beside localhost and addresses (repeatable); for a proxy in front."`
+	Until   []string       `placeholder:"certificates=N" help:"Stop after so many certificates minted, or units of ore accepted (ore=N), in all."`
+	For     *time.Duration `placeholder:"DURATION" help:"Stop after this time."`
+	Origin  string         `help:"Name of a new reserve's log, for example reserve.example/log."`
+	Policy  string         `type:"existingfile" placeholder:"FILE" help:"JSON laid over the default policy of a new reserve."`
+	Profile string         `hidden:""`
+	LogJSON bool           `name:"log-json" help:"Log lines as JSON."`
 	tlsFlags
 	NATS             string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents and other processes (NATS)."`
 	Alone            bool          `help:"Start a restored directory though no mirror can tell whether its log is behind."`
@@ -71,13 +71,7 @@ func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 	cfg := node.Config{
 		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Alone: c.Alone, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
-		Started: func(url, dir string) {
-			if g.JSON {
-				writeJSON(std.Out, map[string]string{"url": url, "data": dir})
-				return
-			}
-			fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nData in %s. Stop with Ctrl-C.\n", url, dir)
-		},
+		Started: func(r node.Running) { started(std, g, r) },
 	}
 	c.tlsFlags.apply(&cfg)
 	if c.RobotQueue {
@@ -94,14 +88,16 @@ func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 		}
 		cfg.Listen = net.JoinHostPort(host, strconv.Itoa(*c.Port))
 	}
-	cfg.Goal.For = c.For
+	if c.For != nil {
+		if *c.For <= 0 {
+			return cfg, fmt.Errorf("--for %s: write a time above 0, such as 90s", *c.For)
+		}
+		cfg.Goal.For = *c.For
+	}
 	for _, goal := range c.Until {
 		if err := setGoal(&cfg.Goal, goal); err != nil {
 			return cfg, err
 		}
-	}
-	if c.Demo {
-		cfg.Policy = node.DemoPolicy
 	}
 	cfg.Mirrors, cfg.Witnesses = c.Mirror, node.WitnessConfig{Required: c.RequireWitnesses, Timeout: c.WitnessTimeout}
 	if c.WitnessPolicy != "" {
@@ -116,9 +112,39 @@ func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 		if err != nil {
 			return cfg, err
 		}
+		if err := node.CheckPolicy(data); err != nil {
+			return cfg, fmt.Errorf("--policy %s: %w; nothing was founded", c.Policy, err)
+		}
 		cfg.Policy = data
 	}
 	return cfg, nil
+}
+
+// started says where the reserve is reached, and what its owner should know of it.
+func started(std streams, g *global, r node.Running) {
+	warning := openKeysWarning(r.Data, os.Getenv(passphraseVariable))
+	if g.JSON {
+		line := map[string]any{"url": r.URL, "data": r.Data, "origin": r.Origin}
+		if r.NATS != "" {
+			line["nats"] = r.NATS
+		}
+		if warning != "" {
+			line["warnings"] = []string{warning}
+		}
+		writeJSON(std.Out, line)
+		return
+	}
+	fmt.Fprintf(std.Out, "RoboTorq Reserve runs. Open %s\nIt is %s. Data in %s. Stop with Ctrl-C.\n", r.URL, r.Origin, r.Data)
+	fmt.Fprintf(std.Out, "Its operator's page is %s/operator; get a token for it: robotorq tokens new ops --role admin --data %s\n", r.URL, r.Data)
+	if r.NATS != "" {
+		fmt.Fprintf(std.Out, "Robots reach its bus at %s\n", r.NATS)
+	}
+	if !r.Named {
+		fmt.Fprintf(std.Err, "No --origin was given: this new reserve is %s from now on, in everything that is signed. It cannot be changed.\n", r.Origin)
+	}
+	if warning != "" {
+		fmt.Fprintln(std.Err, "Warning: "+warning+".")
+	}
 }
 
 func setGoal(g *node.Goal, text string) error {

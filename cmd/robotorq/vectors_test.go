@@ -195,7 +195,7 @@ func TestLedgerReplayReproducesTheVectors(t *testing.T) {
 
 // TestEveryCommandHelpsWithAnExample walks the whole command tree.
 func TestEveryCommandHelpsWithAnExample(t *testing.T) {
-	parser, err := kong.New(&cli{}, kong.Vars{"data": "D"}, kong.ExplicitGroups(groups))
+	parser, err := kong.New(&cli{}, kong.Vars{"data": "D", "listen": defaultListen}, kong.ExplicitGroups(groups))
 	must(t, err)
 	commands := 0
 	for _, leaf := range parser.Model.Leaves(false) {

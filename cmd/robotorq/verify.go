@@ -16,6 +16,7 @@ import (
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
 	bearer "robotorq.org/reserve/wallet"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type verifyCmd struct {
@@ -64,10 +65,7 @@ type verified struct {
 }
 
 // rootPin is a root key of a charter, as --root takes it.
-type rootPin struct {
-	Name string      `json:"name"`
-	Pin  merkle.Hash `json:"pin"`
-}
+type rootPin = purse.Root
 
 // faultJSON is what was found wrong.
 type faultJSON struct {
@@ -206,7 +204,7 @@ func (d demands) checkBond(data []byte, opts proof.VerifyOptions, answer *verifi
 		return err
 	}
 	answer.Bond, answer.Origin, answer.Pinned = &sum, sum.Origin, sum.Pinned
-	answer.Roots, err = rootPins(f.Charters)
+	answer.Roots, err = purse.RootsOf(f.Charters)
 	return err
 }
 
@@ -215,7 +213,7 @@ func (v *verified) proven(sum proof.CertificateSummary, charters []seal.Envelope
 		return err
 	}
 	v.Artefact, v.Origin, v.Pinned = &sum, sum.Origin, sum.Pinned
-	v.Roots, err = rootPins(charters)
+	v.Roots, err = purse.RootsOf(charters)
 	return err
 }
 
@@ -223,7 +221,7 @@ func (c *verifyCmd) checkDir(ctx context.Context, std streams, g *global, roots 
 	answer.Kind = "directory"
 	r, err := openReserve(c.Path, c.Profile)
 	if err != nil {
-		return err
+		return identityFault(c.Path, err)
 	}
 	answer.Live = r.inUse()
 	bar := newProgress(std.Err, g.JSON)
@@ -252,7 +250,7 @@ func (c *verifyCmd) checkDir(ctx context.Context, std streams, g *global, roots 
 	if err != nil {
 		return err
 	}
-	answer.Roots, err = rootPins(charters)
+	answer.Roots, err = purse.RootsOf(charters)
 	return err
 }
 
@@ -345,24 +343,6 @@ func printRoots(t interface{ Write([]byte) (int, error) }, roots []rootPin, pinn
 	}
 }
 
-// rootPins are the roots' pins of the newest of some charters.
-func rootPins(charters []seal.Envelope) ([]rootPin, error) {
-	pins := []rootPin{}
-	if len(charters) == 0 {
-		return pins, nil
-	}
-	c, err := seal.DecodeCharter(charters[len(charters)-1].Payload)
-	if err != nil {
-		return pins, err
-	}
-	for _, k := range c.KeysOf(seal.RoleRoot) {
-		if k.Alg == seal.SLHDSA128s && k.NotAfterMS == nil {
-			pins = append(pins, rootPin{k.Name, seal.KeyHash(k.Alg, k.Public)})
-		}
-	}
-	return pins, nil
-}
-
 // parseRoots reads the values of --root.
 func parseRoots(texts []string) ([]merkle.Hash, error) {
 	var roots []merkle.Hash
@@ -391,4 +371,14 @@ func inUse(dir string) bool {
 	}
 	defer f.Close()
 	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// identityFault tells a reserve.json that is there and damaged from a directory that
+// cannot be checked: one that is no reserve's, or of a profile of test builds.
+func identityFault(dir string, err error) error {
+	data, missing := os.ReadFile(filepath.Join(dir, "reserve.json"))
+	if missing != nil || strings.Contains(string(data), `"tiny"`) {
+		return err
+	}
+	return &proof.Fault{Artefact: "reserve.json", Rule: "form", Detail: err.Error()}
 }

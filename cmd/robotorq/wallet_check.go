@@ -1,22 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"strings"
 
-	"robotorq.org/reserve/api"
-	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
-	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/wallet"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type walletCheckSolvencyCmd struct {
@@ -43,15 +36,9 @@ Examples:
 type solvent struct {
 	OK       bool                    `json:"ok"`
 	Summary  *wallet.SolvencySummary `json:"summary,omitempty"`
-	Expected between                 `json:"expected"`
+	Expected purse.Between           `json:"expected"`
 	Fault    *faultJSON              `json:"fault,omitempty"`
 	Warnings []string                `json:"warnings"`
-}
-
-// between is where a balance must lie, both ends included.
-type between struct {
-	Low  torq.JT `json:"low_jt"`
-	High torq.JT `json:"high_jt"`
 }
 
 func (c *walletCheckSolvencyCmd) Run(ctx context.Context, std streams, g *global) error {
@@ -97,14 +84,14 @@ func (c *walletCheckSolvencyCmd) Run(ctx context.Context, std streams, g *global
 
 func (c *walletCheckSolvencyCmd) check(ctx context.Context, std streams, roots []merkle.Hash, answer *solvent) error {
 	var data []byte
-	var expected *between
+	var expected *purse.Between
 	account := c.Account
 	if c.Balance != "" {
 		amount, err := torq.ParseRT(c.Balance)
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
-		expected = &between{amount, amount}
+		expected = &purse.Between{Low: amount, High: amount}
 	}
 	if c.File != "" {
 		if expected == nil {
@@ -119,14 +106,14 @@ func (c *walletCheckSolvencyCmd) check(ctx context.Context, std streams, roots [
 		if err != nil {
 			return err
 		}
-		account = w.account()
+		account = w.Account()
 		if len(roots) == 0 {
-			if roots, err = w.rememberedRoots(); err != nil {
+			if roots, err = w.Roots(); err != nil {
 				return err
 			}
 		}
-		if data, err = insist(ctx, func() ([]byte, error) { return w.client.SolvencyFile(ctx, account) }); err != nil {
-			return w.explain(err)
+		if data, err = insist(ctx, func() ([]byte, error) { return w.Client().SolvencyFile(ctx, account) }); err != nil {
+			return purse.Explain(err)
 		}
 		if c.Keep != "" {
 			if err := replaceFile(c.Keep, data, 0o600); err != nil {
@@ -134,156 +121,17 @@ func (c *walletCheckSolvencyCmd) check(ctx context.Context, std streams, roots [
 			}
 		}
 		if expected == nil {
-			if expected, err = w.expect(ctx, data); err != nil {
-				return w.explain(err)
+			if expected, err = w.Expect(ctx, data); err != nil {
+				return purse.Explain(err)
 			}
 		}
 	}
 	answer.Expected = *expected
-	return checkCounted(data, account, *expected, roots, answer)
-}
-
-// checkCounted checks a solvency file against what a balance must be.
-func checkCounted(data []byte, account string, expected between, roots []merkle.Hash, answer *solvent) error {
-	f, err := wallet.DecodeSolvencyFile(data)
-	if err != nil {
-		return &proof.Fault{Artefact: "solvency file", Rule: "form", Detail: err.Error(), Err: err}
-	}
-	if account == "" {
-		account = f.Inclusion.Account
-	}
-	counts := torq.JT(f.Inclusion.Balance)
-	if f.Inclusion.Balance > torq.MaxInteger || counts < expected.Low || counts > expected.High {
-		return &proof.Fault{Artefact: "statement of solvency", Digest: f.Statement.Digest(), Rule: "solvency_balance",
-			Detail: fmt.Sprintf("%s is counted with %s; by its own movements it is owed %s to %s", account, counts, expected.Low, expected.High)}
-	}
-	s, err := wallet.CheckSolvency(f, account, counts, wallet.CheckOptions{Roots: roots})
+	s, err := purse.CheckCounted(data, account, *expected, roots)
 	if err == nil {
 		answer.Summary = &s
 	}
 	return err
-}
-
-// rememberedRoots are the roots that the wallet remembers of its reserve; none when they
-// have not met.
-func (w *purse) rememberedRoots() ([]merkle.Hash, error) {
-	data, err := os.ReadFile(w.beside(".reserve"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var known acquaintance
-	if err == nil {
-		err = json.Unmarshal(data, &known)
-	}
-	return pinsOf(known.Roots), err
-}
-
-// expect is what the wallet is owed at a statement's posting, from what it is owed now
-// and its movements since. Dividends, demurrage and yield that reach over the posting
-// are known only to lie on either side of it.
-func (w *purse) expect(ctx context.Context, document []byte) (*between, error) {
-	f, err := wallet.DecodeSolvencyFile(document)
-	if err != nil {
-		return nil, err
-	}
-	s, err := proof.DecodeSolvency(f.Statement.Payload)
-	if err != nil {
-		return nil, err
-	}
-	now, err := w.client.Balance(ctx, w.account())
-	if err != nil {
-		return nil, err
-	}
-	own, err := movementsSince(ctx, w.client, w.account(), false, s.Seq)
-	if err != nil {
-		return nil, err
-	}
-	if now.Saved > 0 {
-		saved, err := movementsSince(ctx, w.client, w.account(), true, s.Seq)
-		if err != nil {
-			return nil, err
-		}
-		own.add(saved)
-	}
-	total := now.JT + now.Savings
-	for _, l := range now.Leaving {
-		total += l.JT
-		own.noticed += l.JT
-	}
-	return own.before(total), nil
-}
-
-// movements is how an owner's wealth has changed since a posting.
-type movements struct {
-	certain torq.JT // came in, or went out
-	low     torq.JT // of what is certain only within bounds: at least
-	high    torq.JT // at most
-	noticed torq.JT // was under notice, where demurrage is not listed
-	lines   torq.JT
-}
-
-func (m *movements) add(o movements) {
-	m.certain, m.low, m.high = m.certain+o.certain, m.low+o.low, m.high+o.high
-	m.noticed, m.lines = m.noticed+o.noticed, m.lines+o.lines
-}
-
-// before is where the wealth before the movements lies when it is total after them. A
-// hundredth of what was under notice is more than it lost since yesterday's statement;
-// each line may hide one JT.
-func (m movements) before(total torq.JT) *between {
-	spare := m.lines + 2
-	return &between{Low: max(0, total-m.certain-m.high-spare), High: total - m.certain - m.low + m.noticed/100 + spare}
-}
-
-// movementsSince reads what has moved since a posting.
-func movementsSince(ctx context.Context, c *client.Client, account string, savings bool, since uint64) (m movements, err error) {
-	read := c.Statement
-	if savings {
-		read = c.SavingsStatement
-	}
-	var spans []api.StatementLine // of the oldest posting so far: they may reach over since
-	for page := (api.Page{Limit: api.MaxPage}); ; {
-		list, err := read(ctx, account, page)
-		if err != nil {
-			return m, err
-		}
-		for _, l := range list.Items {
-			if l.Posting <= since {
-				return m.spanning(spans), nil
-			}
-			m.lines++
-			switch l.Kind {
-			case "saved", "withdrawn":
-				m.noticed += max(l.JT, -l.JT)
-			case "dividend", "demurrage", "yield":
-				if len(spans) > 0 && spans[0].Posting != l.Posting {
-					m.settle(spans)
-					spans = nil
-				}
-				spans = append(spans, l)
-			default:
-				m.certain += l.JT
-			}
-		}
-		if page.Cursor = list.Next; page.Cursor == "" {
-			return m.spanning(spans), nil
-		}
-	}
-}
-
-// settle counts lines that lie wholly after the posting.
-func (m *movements) settle(lines []api.StatementLine) {
-	for _, l := range lines {
-		m.certain += l.JT
-	}
-}
-
-// spanning counts lines that may reach over the posting.
-func (m movements) spanning(lines []api.StatementLine) movements {
-	for _, l := range lines {
-		m.low, m.high = m.low+min(l.JT, 0), m.high+max(l.JT, 0)
-	}
-	return m
 }
 
 type walletCheckReceiptsCmd struct {
@@ -327,31 +175,37 @@ func (c *walletCheckReceiptsCmd) Run(ctx context.Context, std streams, g *global
 	if err != nil {
 		return err
 	}
-	kept, err := readReceipts(w.beside(".receipts"))
+	kept, err := w.Receipts()
 	if err != nil {
 		return err
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
 	if len(roots) == 0 {
-		roots = pinsOf(w.known.Roots)
+		if roots, err = w.Roots(); err != nil {
+			return err
+		}
 	}
-	anchor, head, err := w.newestHead(ctx, roots)
+	anchor, head, err := w.NewestHead(ctx, roots)
 	if err != nil {
-		return w.explain(err)
+		return purse.Explain(err)
 	}
 	answer := receiptsChecked{OK: true, Head: head.Seq, Receipts: []receiptState{}}
 	var first error
 	for _, k := range kept {
-		if k.Account != w.account() {
+		if k.Account != w.Account() {
 			continue
 		}
-		state, err := w.checkKept(ctx, anchor, head, k)
+		found, err := w.CheckKept(ctx, anchor, head, k)
+		state := receiptState{OrderID: found.OrderID, Account: k.Account, Posting: found.Posting, State: "pending"}
+		if found.Covered {
+			state.State = "covered"
+		}
 		if err != nil {
 			f := proof.AsFault(err)
 			if f == nil {
-				return w.explain(err)
+				return purse.Explain(err)
 			}
 			state.State, state.Fault, answer.OK = "fault", faultOf(f), false
 			if first == nil {
@@ -375,91 +229,4 @@ func (c *walletCheckReceiptsCmd) Run(ctx context.Context, std streams, g *global
 	}
 	fmt.Fprintf(std.Out, "%s checked; the newest logged head is of posting %s.\n", several(len(answer.Receipts), "receipt"), counted(head.Seq))
 	return first
-}
-
-// newestHead asks for the newest logged head and checks it; before the first full hour
-// there is none.
-func (w *purse) newestHead(ctx context.Context, roots []merkle.Hash) (anchor *wallet.Anchor, head proof.Head, err error) {
-	charter, err := w.client.Charter(ctx)
-	if err != nil {
-		return nil, head, err
-	}
-	var charters []seal.Envelope
-	for _, raw := range charter.Envelopes {
-		var env seal.Envelope
-		if err := json.Unmarshal(raw, &env); err != nil {
-			return nil, head, err
-		}
-		charters = append(charters, env)
-	}
-	if anchor, err = wallet.NewAnchor(charters, wallet.CheckOptions{Roots: roots}); err != nil {
-		return nil, head, err
-	}
-	h, err := w.client.Head(ctx)
-	if client.Is(err, api.CodeNoStatement) {
-		return anchor, head, nil
-	}
-	if err != nil {
-		return nil, head, err
-	}
-	var env seal.Envelope
-	if err := json.Unmarshal(h.Envelope, &env); err != nil {
-		return nil, head, err
-	}
-	head, err = anchor.Head(env, proof.BundleLog(h.Log))
-	return anchor, head, err
-}
-
-// checkKept checks one receipt.
-func (w *purse) checkKept(ctx context.Context, anchor *wallet.Anchor, head proof.Head, k keptReceipt) (state receiptState, err error) {
-	state = receiptState{Account: k.Account, State: "pending"}
-	var env seal.Envelope
-	if err := json.Unmarshal(k.Receipt, &env); err != nil {
-		return state, &proof.Fault{Artefact: "receipt", Rule: "form", Detail: err.Error()}
-	}
-	r, err := anchor.Receipt(env, k.Order)
-	if err != nil {
-		return state, err
-	}
-	state.OrderID, state.Posting = fmt.Sprintf("%x", r.Order), r.Seq
-	posted, err := w.client.PostedOrder(ctx, k.Account, state.OrderID)
-	if client.Is(err, api.CodeNotFound) {
-		return state, &proof.Fault{Artefact: fmt.Sprintf("posting %d", r.Seq), Digest: env.Digest(), Rule: "receipt_absent",
-			Detail: fmt.Sprintf("the vault signed that order %s is posting %d; the books do not hold the order, and the logged head is of posting %d", state.OrderID, r.Seq, head.Seq)}
-	}
-	if err != nil {
-		return state, err
-	}
-	if err := wallet.CheckPosted(r, k.Order, posted.Body, head); err != nil {
-		return state, err
-	}
-	if head.Seq >= r.Seq {
-		state.State = "covered"
-	}
-	return state, nil
-}
-
-// readReceipts reads the kept receipts, the oldest first.
-func readReceipts(path string) (all []keptReceipt, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no receipts are kept in %s: they are from the first order on", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 4<<20)
-	for n := 1; lines.Scan(); n++ {
-		if strings.TrimSpace(lines.Text()) == "" {
-			continue
-		}
-		var k keptReceipt
-		if err := json.Unmarshal(lines.Bytes(), &k); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
-		}
-		all = append(all, k)
-	}
-	return all, lines.Err()
 }

@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
-	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/wallet"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 type walletSendCmd struct {
@@ -77,7 +76,7 @@ func (c *walletSendCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return err
 	}
-	d, err := w.execute(ctx, std, c.Expires, operation)
+	d, err := execute(ctx, std, w, c.Expires, operation)
 	if err != nil {
 		return err
 	}
@@ -98,18 +97,11 @@ func printSent(std streams, g *global, s sent) error {
 
 // again sends an order that was kept.
 func (c *walletSendCmd) again(ctx context.Context, std streams, g *global) error {
-	var env seal.Envelope
-	var o ledger.Order
-	data, err := os.ReadFile(c.Again)
-	if err == nil {
-		err = json.Unmarshal(data, &env)
-	}
-	if err == nil {
-		o, err = ledger.OrderFrom(env)
-	}
+	k, err := purse.ReadOrder(c.Again)
 	if err != nil {
-		return &exitError{exitUsage, fmt.Errorf("%s holds no order: %w", c.Again, err)}
+		return &exitError{exitUsage, err}
 	}
+	o := k.Order
 	if c.Account == "" {
 		c.Account = o.From
 	}
@@ -117,11 +109,11 @@ func (c *walletSendCmd) again(ctx context.Context, std streams, g *global) error
 	if err != nil {
 		return err
 	}
-	if err := w.meet(ctx, std); err != nil {
+	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
-	r, err := w.deliver(ctx, std, env, o)
-	if wasRefused(err) {
+	r, err := w.Deliver(ctx, k.Envelope, o)
+	if purse.WasRefused(err) {
 		// It was sent before without an answer: this no is not about that time.
 		return fmt.Errorf("%w; whether it was done when it was sent before, `robotorq wallet statement` shows; it is kept in %s", err, c.Again)
 	}
@@ -130,7 +122,7 @@ func (c *walletSendCmd) again(ctx context.Context, std streams, g *global) error
 	}
 	op := o.Operations[0]
 	if op.Kind != ledger.OpSend {
-		return printDone(std, g, done{r.OrderID, o.From, r.Posting, r.Hash, r.Repeated, r.Envelope}, "The order")
+		return printDone(std, g, doneOf(o.From, r), "The order")
 	}
 	return printSent(std, g, sent{r.OrderID, o.From, op.To, torq.JT(op.Amount), r.Posting, r.Hash, r.Repeated, r.Envelope})
 }
@@ -167,7 +159,7 @@ func (c amountFlags) run(ctx context.Context, std streams, g *global, f walletFl
 	if err != nil {
 		return err
 	}
-	d, err := w.execute(ctx, std, c.Expires, o)
+	d, err := execute(ctx, std, w, c.Expires, o)
 	if err != nil {
 		return err
 	}
@@ -232,19 +224,19 @@ func (c *walletObjectCmd) Run(ctx context.Context, std streams, g *global) error
 		return err
 	}
 	if c.Digest == "" {
-		p, err := w.client.Person(ctx, w.account())
+		p, err := w.Client().Person(ctx, w.Account())
 		if err != nil {
-			return w.explain(err)
+			return purse.Explain(err)
 		}
 		if c.Digest = waitingRebinding(p, time.Now().UnixMilli()); c.Digest == "" {
-			return fmt.Errorf("no rebinding of %s waits: there is nothing to object to", w.account())
+			return fmt.Errorf("no rebinding of %s waits: there is nothing to object to", w.Account())
 		}
 	}
 	digest, err := merkle.ParseHash(c.Digest)
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("%q is no digest: 64 hexadecimal digits, as `robotorq members show` prints them", c.Digest)}
 	}
-	d, err := w.execute(ctx, std, c.Expires, wallet.Object(digest))
+	d, err := execute(ctx, std, w, c.Expires, wallet.Object(digest))
 	if err != nil {
 		return err
 	}

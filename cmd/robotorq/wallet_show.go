@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/node"
+	"robotorq.org/reserve/wallet/purse"
 )
 
 // reading opens an account to be read: by its key, or with a token.
@@ -18,7 +18,7 @@ func (f walletFlags) reading(std streams, token string) (*client.Client, string,
 		if err != nil {
 			return nil, "", err
 		}
-		return w.client, w.account(), nil
+		return w.Client(), w.Account(), nil
 	}
 	file, _, err := f.open()
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *walletBalanceCmd) Run(ctx context.Context, std streams, g *global) erro
 	}
 	b, err := cl.Balance(ctx, account)
 	if err != nil {
-		return (&purse{}).explain(err)
+		return purse.Explain(err)
 	}
 	if g.JSON {
 		return writeJSON(std.Out, b)
@@ -99,11 +99,11 @@ func (c *walletStatementCmd) Run(ctx context.Context, std streams, g *global) er
 		return err
 	}
 	if c.Format == "csv" && !g.JSON {
-		return (&purse{}).explain(writeCSV(ctx, cl, account, c.Savings, std.Out))
+		return purse.Explain(purse.WriteCSV(ctx, cl, account, c.Savings, std.Out))
 	}
 	lines, err := statement(ctx, cl, account, c.Savings, c.Limit)
 	if err != nil {
-		return (&purse{}).explain(err)
+		return purse.Explain(err)
 	}
 	if c.Format == "json" || g.JSON {
 		return writeJSON(std.Out, map[string]any{"account": account, "lines": lines})
@@ -111,38 +111,9 @@ func (c *walletStatementCmd) Run(ctx context.Context, std streams, g *global) er
 	t := table(std.Out)
 	fmt.Fprintln(t, "time\tkind\tamount\tbalance\tother\tmemo")
 	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), l.Kind, l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), kindOfLine(l), l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
 	}
 	return t.Flush()
-}
-
-// writeCSV writes all parts of a statement as one.
-func writeCSV(ctx context.Context, cl *client.Client, account string, savings bool, w io.Writer) error {
-	out := &headless{w: w}
-	for cursor := ""; ; {
-		next, err := cl.StatementCSVFrom(ctx, account, savings, cursor, out)
-		if err != nil || next == "" {
-			return err
-		}
-		cursor, out.skipping = next, true
-	}
-}
-
-// headless leaves out the first line of what is written to it, when it is told to.
-type headless struct {
-	w        io.Writer
-	skipping bool
-}
-
-func (h *headless) Write(p []byte) (int, error) {
-	for i, b := range p {
-		if !h.skipping {
-			n, err := h.w.Write(p[i:])
-			return i + n, err
-		}
-		h.skipping = b != '\n'
-	}
-	return len(p), nil
 }
 
 // statement reads at most limit lines, all with 0.
@@ -150,22 +121,13 @@ func statement(ctx context.Context, cl *client.Client, account string, savings b
 	if limit < 0 {
 		return nil, &exitError{exitUsage, errors.New("--limit is a number of lines, 0 for all")}
 	}
-	read := cl.Statement
-	if savings {
-		read = cl.SavingsStatement
+	return purse.Statement(ctx, cl, account, savings, limit)
+}
+
+// kindOfLine names a line's kind, and whether it is posted.
+func kindOfLine(l api.StatementLine) string {
+	if l.Unsettled {
+		return l.Kind + " (not settled yet)"
 	}
-	lines := []api.StatementLine{}
-	for page := (api.Page{Limit: api.MaxPage}); ; {
-		if limit > 0 {
-			page.Limit = min(api.MaxPage, limit-len(lines))
-		}
-		list, err := read(ctx, account, page)
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, list.Items...)
-		if page.Cursor = list.Next; page.Cursor == "" || limit > 0 && len(lines) >= limit {
-			return lines, nil
-		}
-	}
+	return l.Kind
 }

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"robotorq.org/reserve/test/running"
 )
 
 // made is a data directory with two certificates, made by the README's command.
@@ -29,7 +29,7 @@ var made struct {
 func MustDemo(t *testing.T) string {
 	t.Helper()
 	made.once.Do(func() {
-		dir := filepath.Join(filepath.Dir(MustBinary(t)), "demo")
+		dir := filepath.Join(running.MustScratch(t), "demo")
 		began := time.Now()
 		r := Robotorq(t, "up", "--demo", "--port", "0", "--until", "certificates=2", "--data", dir)
 		if r.Code != 0 {
@@ -128,36 +128,4 @@ func TestResidentMemory(t *testing.T) {
 		}
 		p.MustStop()
 	})
-}
-
-// awaitCertificates waits until a running demo has minted so many.
-func awaitCertificates(t *testing.T, p *Process, n uint64) {
-	t.Helper()
-	for range 300 {
-		if minted(p.URL) >= n {
-			return
-		}
-		time.Sleep(time.Second)
-	}
-	t.Fatalf("fewer than %d certificates after five minutes\n%s", n, p.errs)
-}
-
-// minted asks the page's API; 0 when it does not answer.
-func minted(url string) uint64 {
-	client := http.Client{Timeout: 5 * time.Second}
-	r, err := client.Get(url + "/api/v1/overview")
-	if err != nil {
-		return 0
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	var overview struct {
-		Mint struct {
-			Certificates uint64 `json:"certificates"`
-		} `json:"mint"`
-	}
-	if err != nil || json.Unmarshal(body, &overview) != nil {
-		return 0
-	}
-	return overview.Mint.Certificates
 }

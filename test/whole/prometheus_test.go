@@ -24,6 +24,9 @@ func TestEveryPanelOfTheDashboardsShowsSomething(t *testing.T) {
 	if programs == "" {
 		t.Skip("set ROBOTORQ_PROMETHEUS to the directory of prometheus and promtool (test/all.sh does)")
 	}
+	for name, value := range map[string]string{"ROBOT_QUEUE_ENABLED": "true", "ROBOT_MESH_TOKEN": "mesh-secret", "ROBOT_PORTAL_TOKEN": "portal-secret", "ROBOT_ADMIN_TOKEN": "admin-secret"} {
+		t.Setenv(name, value) // with the marketplace beside it
+	}
 	p := MustStart(t, "--demo", "--data", filepath.Join(t.TempDir(), "demo"))
 	server := MustPrometheus(t, programs, strings.TrimPrefix(p.URL, "http://"))
 	awaitCertificates(t, p, 1)

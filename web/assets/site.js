@@ -42,8 +42,10 @@
     if (renewing) { again = true; return; }
     renewing = true;
     again = false;
+    const began = performance.now();
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected) { location.reload(); return; } // signed out meanwhile
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       localise(fresh);
@@ -54,7 +56,7 @@
         if (now.innerHTML !== next.innerHTML) now.replaceChildren(...next.childNodes);
       }
     } catch { /* the stream tells whether the node is there */ } finally {
-      setTimeout(() => { renewing = false; if (again) renew(); }, 2000);
+      setTimeout(() => { renewing = false; if (again) renew(); }, Math.max(2000, 10 * (performance.now() - began)));
     }
   }
   function selected() {
@@ -93,16 +95,21 @@
   }
   const turn = (deg) => [{ transform: "rotate(0)" }, { transform: `rotate(${deg}deg)` }];
   const movers = {
-    report() { send(0, "report", Math.random() * 300); stir("#st-robots .gantry", [{ transform: "none" }, { transform: "translateX(14px)" }, { transform: "translateX(-12px)" }, { transform: "none" }], 1400); },
+    flow(f) {
+      for (let i = 0; i < Math.min(f.reports, 3); i++) send(0, "report", i * 80 + Math.random() * 200);
+      if (f.reports) stir("#st-robots .gantry", [{ transform: "none" }, { transform: "translateX(14px)" }, { transform: "translateX(-12px)" }, { transform: "none" }], 1400);
+      if (f.orders) stir("#st-wallets .purse", [{ transform: "none" }, { transform: "rotate(-2deg)" }, { transform: "rotate(2deg)" }, { transform: "none" }], 500);
+    },
     batch() { send(1, "batch"); stir("#st-digger .wheel", turn(90)); },
     pour() { send(2, "pour"); },
     certificate() { stir("#st-mint .press", [{ transform: "none" }, { transform: "translateY(9px)" }, { transform: "none" }], 700); send(3, "certificate", 350); stir("#st-vault .dial", turn(180), 1500); },
     dividend() { for (let i = 0; i < 4; i++) send(4, "coin", i * 130); stir("#st-wallets .purse", [{ transform: "none" }, { transform: "translateY(-3px)" }, { transform: "none" }], 700); },
-    posting(p) { if (p.orders) stir("#st-wallets .purse", [{ transform: "none" }, { transform: "rotate(-2deg)" }, { transform: "rotate(2deg)" }, { transform: "none" }], 500); },
   };
 
   const words = {
-    report: (d) => `robot ${d.robot}, report ${count.format(d.seq)}: ${count.format(d.ore)} ore${d.rule ? " (" + d.rule + ")" : ""}`,
+    flow: (d) => d.reports === 1
+      ? `robot ${d.newest.robot}, report ${count.format(d.newest.seq)}: ${count.format(d.ore)} ore${d.newest.rule ? " (" + d.newest.rule + ")" : ""}`
+      : `${count.format(d.reports)} reports of ${d.robots === 1 ? "robot " + d.newest.robot : count.format(d.robots) + " robots"}: ${count.format(d.ore)} ore${d.void ? ", " + count.format(d.void) + " void" : ""}`,
     batch: (d) => `${d.digger} sealed batch ${count.format(d.seq)}: ${count.format(d.reports)} reports, ${count.format(d.ore)} ore`,
     pour: (d) => `${d.refinery} poured ${count.format(d.ingots)} ingots from ${count.format(d.first_ingot)} on`,
     certificate: (d) => `certificate ${count.format(d.serial)} signed: one RoboTorq`,
@@ -113,7 +120,7 @@
   const longest = 60;
   function tick(kind, time, data) {
     const list = document.getElementById("ticker");
-    if (!list || !words[kind] || list.matches(":hover, :focus")) return;
+    if (!list || !words[kind] || kind === "flow" && !data.reports || list.matches(":hover, :focus")) return;
     const line = document.createElement("p"), t = document.createElement("time"), s = document.createElement("span");
     t.dateTime = new Date(time).toISOString();
     t.textContent = clock.format(time);
@@ -124,6 +131,26 @@
     while (list.children.length > longest) list.lastChild.remove();
   }
 
+  // For those who hear the page: what happened, in one sentence, every half minute at
+  // most. The ticker itself is silent.
+  const heard = { reports: 0, ore: 0, certificate: 0, dividend: 0, refusal: 0 };
+  function hear(kind, data) {
+    if (kind === "flow") { heard.reports += data.reports; heard.ore += data.ore; } else if (kind in heard) heard[kind]++;
+  }
+  function tell() {
+    const calmly = document.getElementById("calm");
+    if (!calmly || document.hidden) return;
+    const many = (n, one, more) => `${count.format(n)} ${n === 1 ? one : more}`;
+    const parts = [];
+    if (heard.reports) parts.push(many(heard.reports, "report", "reports") + " with " + count.format(heard.ore) + " ore");
+    if (heard.certificate) parts.push(many(heard.certificate, "certificate", "certificates"));
+    if (heard.dividend) parts.push(many(heard.dividend, "dividend", "dividends"));
+    if (heard.refusal) parts.push(many(heard.refusal, "refusal", "refusals"));
+    if (parts.length) calmly.textContent = "Since the last word: " + parts.join(", ") + ".";
+    for (const k of Object.keys(heard)) heard[k] = 0;
+  }
+
+  let patience = 2000;
   function connect() {
     const lamp = document.getElementById("line");
     const show = (on) => {
@@ -134,10 +161,15 @@
     };
     const moving = document.getElementById("way");
     const kinds = moving ? ["overview", "reset", ...Object.keys(movers), "refusal", "notice"] : ["overview", "reset"];
-    const source = new EventSource("/api/v1/events?kinds=" + kinds.join(","));
+    const source = new EventSource(document.body.dataset.live || "/api/v1/events?kinds=" + kinds.join(","));
     let known = "";
-    source.addEventListener("open", () => show(true));
-    source.addEventListener("error", () => show(false));
+    source.addEventListener("open", () => { show(true); patience = 2000; });
+    source.addEventListener("error", () => {
+      show(false);
+      if (source.readyState !== EventSource.CLOSED) return; // it tries again itself
+      setTimeout(() => { renew(); connect(); }, patience);
+      patience = Math.min(patience * 2, 60000);
+    });
     source.addEventListener("reset", renew);
     source.addEventListener("overview", (e) => {
       const now = JSON.stringify(JSON.parse(e.data).data, (k, v) => (k === "now_ms" || k === "rates" ? undefined : v));
@@ -151,12 +183,17 @@
         const { time_ms: time, data } = JSON.parse(e.data);
         movers[kind]?.(data);
         tick(kind, time, data);
+        hear(kind, data);
       });
     }
-    addEventListener("visibilitychange", () => { if (!document.hidden && again) renew(); });
   }
 
   localise(document);
   copyButtons();
-  if ("live" in document.body.dataset) connect();
+  document.addEventListener("renewed", () => localise(document)); // by the script of a page
+  if ("live" in document.body.dataset) {
+    connect();
+    setInterval(tell, 30000);
+    addEventListener("visibilitychange", () => { if (!document.hidden && again) renew(); });
+  }
 })();

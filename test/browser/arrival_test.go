@@ -1,0 +1,109 @@
+//go:build browser
+
+package browser_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
+
+	"robotorq.org/reserve/test/running"
+)
+
+func TestTheFirstCertificateAppearsOnTheLivePageByItself(t *testing.T) {
+	t.Parallel()
+	p := mustYoungDemo(t)
+	before := running.Minted(p.URL)
+	tab := MustOpen(t)
+	tab.Set(looks[0])
+	tab.Must(chromedp.Navigate(p.URL+"/"), chromedp.WaitVisible("#way"))
+	tab.Eval("window.loadedOnce = true", nil)
+	began := time.Now()
+	tab.Await("a certificate more than there was", certificatesShown(before+1), 4*time.Minute)
+	var same bool
+	tab.Eval("window.loadedOnce === true", &same)
+	if !same {
+		t.Error("the page was loaded anew")
+	}
+	t.Logf("certificate %d is on the page %s after it was opened", before+1, time.Since(began).Round(time.Second))
+	var lines int
+	tab.Eval(`document.querySelectorAll("#ticker p").length`, &lines)
+	if lines == 0 {
+		t.Error("nothing of what came is told in words")
+	}
+}
+
+// certificatesShown is an expression that tells whether the live page shows so many.
+func certificatesShown(n uint64) string {
+	return `parseInt(document.querySelector("#w-mint b").textContent.replaceAll(",", "")) >= ` + number(n) + ` && document.querySelector(".certs a.serial")`
+}
+
+// A reader follows the links from a certificate down to one unit of ore, takes its
+// proof away, and the command says that it holds.
+func TestAUnitOfOreIsFoundDownloadedAndVerified(t *testing.T) {
+	t.Parallel()
+	p := MustDemo(t)
+	tab := MustOpen(t)
+	tab.Set(looks[0])
+	dir := t.TempDir()
+	tab.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(tab.profile))
+	tab.Must(chromedp.Navigate(p.URL + "/certificates"))
+	for _, step := range []struct{ link, arrived string }{
+		{`main a[href^="/certificates/"]`, `location.pathname.startsWith("/certificates/")`},
+		{`main a[href^="/ingots/"]`, `location.pathname.startsWith("/ingots/")`},
+		{`main table a[href*="/ore/"]`, `location.pathname.includes("/ore/")`},
+	} {
+		tab.Must(chromedp.WaitVisible(step.link), chromedp.Click(step.link, chromedp.NodeVisible))
+		tab.Await("the page behind "+step.link, step.arrived+` && document.readyState === "complete"`, 30*time.Second)
+	}
+	var verdict, command string
+	tab.Must(chromedp.Text(".verdict", &verdict), chromedp.Text(".check pre code", &command))
+	if !strings.Contains(verdict, "Checked by this node just now") {
+		t.Fatalf("the page says: %s", verdict)
+	}
+	tab.Must(chromedp.Click(".check a.button[download]", chromedp.NodeVisible))
+	file := mustDownload(t, dir)
+	args := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
+	if len(args) != 5 || args[0] != "robotorq" || args[2] != filepath.Base(file) {
+		t.Fatalf("the page tells to run %q on %s", args, filepath.Base(file))
+	}
+	args[2] = file
+	r := running.MustPass(t, args[1:]...)
+	t.Logf("%s", strings.TrimSpace(r.Out))
+
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(data), `"sig":"`, `"sig":"AAAA`, 1)
+	if changed == string(data) {
+		changed = strings.Replace(changed, `"sig": "`, `"sig": "AAAA`, 1)
+	}
+	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := running.Robotorq(t, args[1:]...); r.Code != 1 {
+		t.Errorf("a changed proof: exit %d, %s%s", r.Code, r.Out, r.Err)
+	}
+}
+
+// mustDownload waits for the only file that appears in a directory.
+func mustDownload(t *testing.T, dir string) string {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
+		files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) == 1 {
+			return files[0]
+		}
+	}
+	t.Fatal("no file was downloaded")
+	return ""
+}
