@@ -80,3 +80,8 @@ func TestATokenIsNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestRobotsAndServicesHaveTokensOfTheirOwn(t *testing.T) {
+	_, err := bus.Start(t.Context(), bus.Options{StoreDir: t.TempDir(), Clock: clock{}, Listen: "127.0.0.1:0", Robots: true, Token: "same", Services: "same"})
+	wantCode(t, err, bus.CodeConfig)
+}

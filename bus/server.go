@@ -143,6 +143,9 @@ func (o Options) server() (*server.Options, error) {
 		MaxClosedClients:       16,
 		Authorization:          o.Token,
 	}
+	if o.Robots && o.Services != "" && o.Services == o.Token {
+		return nil, &Error{Code: CodeConfig, Op: "start", Detail: "robots and the reserve's own processes have the same token: with it each robot could do everything; give the processes one of their own"}
+	}
 	if o.Robots {
 		so.Authorization = ""
 		so.CustomClientAuthentication = gate{own: rand.Text(), services: o.Services, robots: o.Token}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 
@@ -130,13 +131,21 @@ func stateOf(stage ledger.Stage, closed bool) string {
 }
 
 // paid is what an enterprise has received for a contract, of the vault's part and
-// of the investors'. An ended contract has no investments any more.
+// of the investors'. An ended contract has no investments any more: what they paid
+// follows from what was minted, to the JT when all of the work was or one invested,
+// else less than 1 JT too much for each investment.
 func paid(c *ledger.Contract) torq.JT {
 	sum := c.Paid
 	for _, i := range c.Investments {
 		sum += i.Paid
 	}
-	return sum
+	if len(c.Investments) > 0 || c.Minted == 0 || c.Terms.Work == 0 {
+		return sum
+	}
+	invested := uint64(c.Terms.Stake - c.VaultPart)
+	high, low := bits.Mul64(invested, c.Minted)
+	part, _ := bits.Div64(high, low, c.Terms.Work) // fits: no more is minted than W
+	return sum + torq.JT(part)
 }
 
 // accepted is the ore that the digger has accepted under a contract.

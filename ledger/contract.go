@@ -143,7 +143,7 @@ func (b *Book) CheckProposal(a *Award, robots []Robot, now uint64) error {
 	var reasons refusals
 	b.checkTerms(t, p, now, &reasons)
 	if t.Stake == 0 {
-		b.checkStake(t, a.VaultPart, p, &reasons)
+		b.checkDonated(t, p, 0, &reasons) // other contracts may be cancelled; the capital never falls
 	}
 	if a.VaultPart < 0 || a.VaultPart > t.Stake {
 		reasons.add("stake", "the vault's part is %d JT, S is %d", a.VaultPart, t.Stake)
@@ -183,11 +183,7 @@ func (b *Book) checkTerms(t *Terms, p *policy.Document, now uint64, r *refusals)
 // checkStake tests what the vault's part would take.
 func (b *Book) checkStake(t *Terms, part torq.JT, p *policy.Document, r *refusals) {
 	if t.Stake == 0 {
-		growth, others := torq.JT(p.GenesisGrowth.Ceil(int64(t.Work))), b.donated(p, t.Number)
-		if room := torq.JT(p.StakeTarget) - b.state.Capital() - others; growth > room {
-			r.add("donated_labour", "donated labour of %d ore would grow the capital by %d JT, stake_target leaves room for %d (other donated labour may still grow it by %d)",
-				t.Work, growth, room, others)
-		}
+		b.checkDonated(t, p, b.donated(p, t.Number), r)
 		return
 	}
 	if part < 0 || part > t.Stake {
@@ -203,6 +199,15 @@ func (b *Book) checkStake(t *Terms, part torq.JT, p *policy.Document, r *refusal
 	if most := torq.JT(p.EnterpriseCap.Floor(int64(b.state.Capital()))); held > most {
 		r.add("enterprise_cap", "%s would hold %d JT of the vault's capital, at most %s of %d = %d",
 			t.Enterprise, held, p.EnterpriseCap, b.state.Capital(), most)
+	}
+}
+
+// checkDonated tests donated labour against the room below stake_target that others leave.
+func (b *Book) checkDonated(t *Terms, p *policy.Document, others torq.JT, r *refusals) {
+	growth := torq.JT(p.GenesisGrowth.Ceil(int64(t.Work)))
+	if room := torq.JT(p.StakeTarget) - b.state.Capital() - others; growth > room {
+		r.add("donated_labour", "donated labour of %d ore would grow the capital by %d JT, stake_target leaves room for %d (other donated labour may still grow it by %d)",
+			t.Work, growth, room, others)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/mirror"
 	"robotorq.org/reserve/sim/queue"
+	"robotorq.org/reserve/sim/watch"
 	"robotorq.org/reserve/web"
 )
 
@@ -57,7 +58,7 @@ func (n *Node) attachFace(ctx context.Context) error {
 	}
 	f.meters.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &stationMeters{n}, &witnessMeters{n}, n.latency)
 	f.server, err = api.New(api.Options{
-		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Desk: desk{n}, Reports: n.reports, Market: n.marketInterface(), Tokens: f.explorer, Node: operations{n}, Hosts: n.cfg.Hosts,
+		Reader: f.explorer, Feed: f.feed, Clock: n.clock, Wallets: f.explorer, Desk: desk{n}, Reports: n.reports, Market: n.marketInterface(), Tokens: f.explorer, Node: operations{n}, Simulator: watch.New(f.runs), Hosts: n.cfg.Hosts,
 		Health:  http.HandlerFunc(alive),
 		Ready:   http.HandlerFunc(n.ready),
 		Metrics: promhttp.HandlerFor(f.meters, promhttp.HandlerOpts{Registry: f.meters}),

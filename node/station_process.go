@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,11 +161,8 @@ func (n *Node) stationStores(ctx context.Context) error {
 	all := schemas()
 	n.latency = newLatencies(n.cfg.Stations...)
 	for _, name := range n.cfg.Stations {
-		path := n.path(name + ".db")
-		if n.cfg.Database != "" {
-			path = n.cfg.Database
-		}
-		db, err := store.Open(ctx, path, store.Options{Schemas: all[name], Committing: n.latency.committing(name, n.clock)})
+		o := store.Options{Schemas: all[name], Committing: n.latency.committing(name, n.clock)}
+		db, err := n.stationBook(ctx, name, o)
 		if err != nil {
 			return err
 		}
@@ -171,6 +170,78 @@ func (n *Node) stationStores(ctx context.Context) error {
 		n.dbs[name] = db
 	}
 	return nil
+}
+
+// stationBook opens the books of a station that was handed over. They came as a file; who
+// names a database has them moved there first, once, and the file goes: with other books,
+// or none, the station would sign another history with its key.
+func (n *Node) stationBook(ctx context.Context, name string, o store.Options) (*store.DB, error) {
+	path := n.path(name + ".db")
+	gone, err := absent(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case n.cfg.Database == "" && gone:
+		return nil, fmt.Errorf("%s is not there: if its books were moved to a database, name that with --db; a hand-over brings them otherwise", path)
+	case n.cfg.Database == "":
+		return store.Open(ctx, path, o)
+	}
+	db, err := store.Open(ctx, n.cfg.Database, o)
+	if err != nil || gone {
+		return db, err
+	}
+	if err := moveBook(ctx, path, db, o.Schemas); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func moveBook(ctx context.Context, path string, into *store.DB, schemas []store.Schema) error {
+	from, err := store.Open(ctx, path, store.Options{Schemas: schemas})
+	if err != nil {
+		return err
+	}
+	copied, err := from.CopyTo(ctx, into)
+	if err == nil && !copied { // a crash came before the file was removed, or these are other books
+		var here, there []bus.Mark
+		here, err = lastSent(ctx, from)
+		if err == nil {
+			there, err = lastSent(ctx, into)
+		}
+		if err == nil && !slices.Equal(here, there) {
+			err = fmt.Errorf("both %s and the database hold books of this station, and not the same: move the one aside that is old", path)
+		}
+	}
+	if err = errors.Join(err, from.Close()); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// lastSent is the last message of each outbox in a book.
+func lastSent(ctx context.Context, db *store.DB) (marks []bus.Mark, err error) {
+	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		marks = nil
+		rows, err := tx.QueryContext(ctx, "SELECT o.seq, o.digest FROM bus_outbox o WHERE o.seq = (SELECT max(seq) FROM bus_outbox l WHERE l.producer = o.producer) ORDER BY o.producer")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var m bus.Mark
+			var digest []byte
+			if err := rows.Scan(&m.Seq, &digest); err != nil {
+				return err
+			}
+			copy(m.Digest[:], digest)
+			marks = append(marks, m)
+		}
+		return rows.Err()
+	})
+	return marks, err
 }
 
 // connectStations starts the stations of a process without books.

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/hex"
 	"regexp"
+	"time"
 )
 
 // bounded is one value and where it must lie.
@@ -166,13 +167,13 @@ func checkRateMove(previous, next Document) error {
 	if low.Cmp(high) > 0 {
 		low, high = high, low
 	}
-	elapsed := Rate{num: min(next.Effective-previous.Effective, Day)}.rat()
+	elapsed := min(next.Effective-previous.Effective, Day)
 	most := mustRate("0.0012").rat()
-	most.Mul(most, elapsed)
+	most.Mul(most, Rate{num: elapsed}.rat())
 	most.Quo(most, Rate{num: Day}.rat())
 	if high.Sub(high, low).Cmp(most) > 0 {
-		return failf(CodeNext, "demurrage moves from %s to %s a year, at most 0.0012 a day",
-			previous.DemurragePerYear, next.DemurragePerYear)
+		return failf(CodeNext, "demurrage moves from %s to %s a year, at most 0.0012 for a whole day since version %d took effect; it would hold %s after that",
+			previous.DemurragePerYear, next.DemurragePerYear, previous.Version, (time.Duration(elapsed) * time.Millisecond).Round(time.Second))
 	}
 	return nil
 }

@@ -218,7 +218,13 @@ func TestAPolicyFollowsWithNoticeAndSmallSteps(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	d := next("0.06", 2*policy.Day)
+	soon := first
+	soon.Notice = policy.Hour
+	d := next("0.0611", 2*policy.Hour)
+	if err := policy.CheckNext(soon, digest, d); err == nil || !strings.Contains(err.Error(), "whole day since version 1 took effect") || !strings.Contains(err.Error(), "2h0m0s") {
+		t.Errorf("a change after two hours: %v; want the time that the step needs", err)
+	}
+	d = next("0.06", 2*policy.Day)
 	d.Version = 3
 	wantCode(t, policy.CheckNext(first, digest, d), policy.CodeNext)
 }

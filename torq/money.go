@@ -90,16 +90,17 @@ func ParseRT(s string) (JT, error) {
 		return 0, failf(CodeAmount, "amount %q: write a number and its unit, such as \"1.25 RT\" or \"4500000 JT\"", s)
 	}
 	number, unit := strings.TrimRight(text[:len(text)-2], " "), text[len(text)-2:]
-	if strings.ContainsAny(number, ",_' ") {
-		return 0, failf(CodeAmount, "amount %q: write it without thousands separators", s)
-	}
-	switch unit {
-	case "RT":
+	switch {
+	case unit != "RT" && unit != "JT" && isDigits(strings.Replace(text, ".", "", 1)):
+		return 0, failf(CodeAmount, "amount %q has no unit: write \"%s RT\" or, in whole JouleTorq, \"%s JT\"", s, text, text)
+	case unit != "RT" && unit != "JT":
+		return 0, failf(CodeAmount, "amount %q: its unit is neither RT nor JT: write \"1.25 RT\" or, in whole JouleTorq, \"4500000 JT\"", s)
+	case strings.ContainsAny(number, ",_' "):
+		return 0, failf(CodeAmount, "amount %q: write it without thousands separators, and decimals after a point, such as \"1.25 RT\"", s)
+	case unit == "RT":
 		return parseDecimalRT(s, number)
-	case "JT":
-		return parseWholeJT(s, number)
 	}
-	return 0, failf(CodeAmount, "amount %q has no unit: write \"%s RT\" or, in whole JouleTorq, \"%s JT\"", s, text, text)
+	return parseWholeJT(s, number)
 }
 
 func parseWholeJT(s, number string) (JT, error) {

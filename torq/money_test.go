@@ -82,6 +82,22 @@ func TestWhatIsNotAnAmountIsRefused(t *testing.T) {
 	}
 }
 
+func TestARefusedAmountSaysHowToWriteIt(t *testing.T) {
+	for text, says := range map[string]string{
+		"1.25":     `write "1.25 RT"`,
+		"4500000":  `write "4500000 RT" or, in whole JouleTorq, "4500000 JT"`,
+		"1 rt":     "neither RT nor JT",
+		"1 BTC":    "neither RT nor JT",
+		"1,25":     "neither RT nor JT",
+		"1,25 RT":  "decimals after a point",
+		"1 000 JT": "without thousands separators",
+	} {
+		if _, err := torq.ParseRT(text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v; want it to say %s", text, err, says)
+		}
+	}
+}
+
 func TestAmountsPrintWithFiveDecimalsCut(t *testing.T) {
 	for amount, want := range map[torq.JT]string{
 		0:                     "0.00000 RT",

@@ -286,7 +286,7 @@ func (x *town) people() {
 	x.refused("duplicate", []string{"member \"ada\""}, registrar("members", "enrol", request, "--subject-file", subject)...)
 	fails(t, exitUsage, "enrolled once", registrar("members", "enrol", request)...)
 
-	ok(t, registrar("members", "freeze", "member:bob")...)
+	says(t, ok(t, registrar("members", "freeze", "member:bob")...).out, "member:bob is frozen, version 2.")
 	fails(t, exitFailed, "frozen already", registrar("members", "freeze", "member:bob")...)
 	x.refused("account_frozen", nil, x.as("bob", "wallet", "send", "member:ada", "1 JT")...)
 	ok(t, x.as("ada", "wallet", "send", "member:bob", "0.01 RT")...)
@@ -311,7 +311,7 @@ func (x *town) rebinds(registrar func(...string) []string) {
 	rebind := func(file string) {
 		request := file + ".request"
 		must(t, os.WriteFile(request, []byte(ok(t, "wallet", "new", "bob", "--wallet", file, "--json").out), 0o600))
-		ok(t, registrar("members", "rebind", "member:bob", request)...)
+		says(t, ok(t, registrar("members", "rebind", "member:bob", request)...).out, "member:bob is active, version ", "Its new keys count from ")
 	}
 	fails(t, exitFailed, "nothing to object to", x.as("bob", "wallet", "object")...)
 	rebind(thief)
@@ -324,4 +324,14 @@ func (x *town) rebinds(registrar func(...string) []string) {
 	})
 	x.refused("bad_signature", nil, x.as("bob", "wallet", "send", "member:ada", "1 JT")...)
 	x.refused("bad_signature", nil, x.as("thief", "wallet", "send", "member:ada", "1 JT")...)
+}
+
+// says reports whether a command's answer holds all that is wanted.
+func says(t *testing.T, out string, wanted ...string) {
+	t.Helper()
+	for _, text := range wanted {
+		if !strings.Contains(out, text) {
+			t.Errorf("want %q in\n%s", text, out)
+		}
+	}
 }

@@ -127,7 +127,28 @@ func (f registrarFlags) change(ctx context.Context, std streams, g *global, edit
 	if err != nil {
 		return purse.Explain(err)
 	}
-	return printEnrolled(std, g, done)
+	return printChanged(std, g, done, next)
+}
+
+// printChanged says what holds of an account now, and from when on other keys count.
+func printChanged(std streams, g *global, done api.Enrolled, e *seal.Enrolment) error {
+	if g.JSON {
+		return writeJSON(std.Out, done)
+	}
+	status, at := seal.StatusActive, ""
+	switch {
+	case e.Member != nil:
+		status = e.Member.Status
+	case e.Org != nil:
+		status = e.Org.Status
+	}
+	for _, k := range e.Keys {
+		if k.NotBeforeMS > e.IssuedMS {
+			at = fmt.Sprintf("Its new keys count from %s on, unless a former key objects.\n", localTime(k.NotBeforeMS))
+		}
+	}
+	_, err := fmt.Fprintf(std.Out, "%s is %s, version %d.\n%sDigest %s\n", done.Account, status, done.Version, at, done.Digest)
+	return err
 }
 
 // nextVersion is the newest version of an enrolment, as the one that follows it.

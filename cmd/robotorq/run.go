@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
 	"robotorq.org/reserve/node"
+	"robotorq.org/reserve/robot/uplink"
 )
 
 // runCmd is `up` cut into processes: whoever names mint, vault, trust and web has the
@@ -56,6 +58,9 @@ func (c *runCmd) split(std streams, g *global) (node.Config, node.Split, error) 
 	cfg.ServiceToken = os.Getenv("ROBOTORQ_SERVICE_TOKEN")
 	joins := strings.Contains(c.NATS, "://")
 	if joins {
+		if err := c.joinable(); err != nil {
+			return cfg, split, err
+		}
 		cfg.Bus, cfg.NATS = c.NATS, ""
 	}
 	if split.Books {
@@ -93,4 +98,19 @@ func (c *runCmd) split(std streams, g *global) (node.Config, node.Split, error) 
 		err = errors.New("--demo goes with mint vault trust web")
 	}
 	return cfg, split, err
+}
+
+// joinable refuses a way to the bus on which others could read the token, and with it
+// speak for the reserve.
+func (c *runCmd) joinable() error {
+	for address := range strings.SplitSeq(c.NATS, ",") {
+		u, err := url.Parse(strings.TrimSpace(address))
+		if err != nil || u.Hostname() == "" {
+			return fmt.Errorf("--nats %q is not nats://HOST:PORT or tls://HOST:PORT", address)
+		}
+		if u.Scheme != "tls" && !uplink.Loopback(u.Hostname()) && !c.NATSPlain {
+			return fmt.Errorf("everybody on the way to %s could read the token of the reserve's processes: write tls://, or say with --nats-plain that a tunnel protects it", u.Host)
+		}
+	}
+	return nil
 }

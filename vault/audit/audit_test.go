@@ -193,6 +193,7 @@ func TestRowsThatNoPostingMakesAreFoundAndNamed(t *testing.T) {
 		"minting":  {"INSERT INTO vault_mint VALUES (99, 1, 1, 1, 1, 1, 1, 1)", "minting of certificate 99: surplus"},
 		"receipt":  {"INSERT INTO vault_receipt VALUES ('order/member:eve/00', x'00')", "receipt order/member:eve/00: surplus"},
 		"document": {"INSERT INTO feed_logged VALUES (999, x'00')", "feed_logged 999): unlogged"},
+		"posting":  {"INSERT INTO vault_posting SELECT -7, time, kind, 'order:never', hash, fingerprint, body FROM vault_posting LIMIT 1", "vault_posting: surplus"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			h, dir := honest(t)

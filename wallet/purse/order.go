@@ -61,11 +61,17 @@ func (d *Doubt) Error() string {
 // Unwrap returns what came instead of an answer.
 func (d *Doubt) Unwrap() error { return d.Err }
 
-// Deliver sends an order until it is answered, checks the receipt and keeps it. When no
-// answer comes the order is kept and the error is a *[Doubt].
+// Deliver sends an order until it is answered, checks the receipt and keeps it. The order
+// lies beside the wallet before it is sent, and is taken away when what became of it is
+// certain; when it cannot be kept nothing is sent. When no answer comes that can be
+// believed the error is a *[Doubt]. An order that lay there before stays.
 func (p *Purse) Deliver(ctx context.Context, env seal.Envelope, o ledger.Order) (api.Receipt, error) {
 	id := hex.EncodeToString(o.ID[:])
 	body, err := json.Marshal(env)
+	if err != nil {
+		return api.Receipt{}, err
+	}
+	path, forget, err := p.keepOrder(id, body)
 	if err != nil {
 		return api.Receipt{}, err
 	}
@@ -73,19 +79,26 @@ func (p *Purse) Deliver(ctx context.Context, env seal.Envelope, o ledger.Order) 
 	switch {
 	case err == nil:
 		if err := p.checkReceipt(receipt, o); err != nil {
-			return receipt, err
+			return receipt, &Doubt{path, err}
 		}
-		return receipt, p.keepReceipt(KeptReceipt{Account: o.From, Order: env, Receipt: receipt.Envelope})
+		err := p.keepReceipt(KeptReceipt{Account: o.From, Order: env, Receipt: receipt.Envelope})
+		return receipt, errors.Join(err, forget())
 	case WasRefused(err) && client.Is(err, api.CodeBadSignature):
-		return receipt, Explain(err)
+		return receipt, errors.Join(Explain(err), forget())
 	case WasRefused(err):
-		return receipt, err
-	}
-	path := filepath.Join(filepath.Dir(p.path), "order-"+id+".json")
-	if kept := wallet.Replace(path, append(body, '\n'), 0o600); kept != nil {
-		return receipt, errors.Join(err, kept)
+		return receipt, errors.Join(err, forget())
 	}
 	return receipt, &Doubt{path, err}
+}
+
+// keepOrder writes an order down before it is sent. forget takes it away again, unless it
+// was there before.
+func (p *Purse) keepOrder(id string, body []byte) (path string, forget func() error, err error) {
+	path = filepath.Join(filepath.Dir(p.path), "order-"+id+".json")
+	if _, err := os.Stat(path); err == nil {
+		return path, func() error { return nil }, nil
+	}
+	return path, func() error { return os.Remove(path) }, wallet.Replace(path, append(body, '\n'), 0o600)
 }
 
 // KeptOrder is an order of the account that was kept because no answer came.

@@ -18,8 +18,9 @@
 //
 // # What survives a crash
 //
-// A bond's secret is on disk before anything is bound to it. An order whose answer did
-// not come lies beside the wallet and may be sent again; its id makes that safe. A
+// A bond's secret is on disk before anything is bound to it, and an order before it is
+// sent: one whose answer did not come lies beside the wallet and may be sent again; its id
+// makes that safe. A
 // receipt is on disk before an order counts as done here. Files are written whole.
 //
 // Time comes through the clock that is handed in. The package implements the wallet's
