@@ -17,12 +17,13 @@ lower hexadecimal digits. Lists page by an opaque cursor. Errors are problem
 documents (RFC 9457) with a stable code.`
 
 const (
-	tagExplorer = "explorer"
-	tagReserve  = "reserve"
-	tagLive     = "live"
-	tagWallet   = "wallet"
-	tagContract = "contracts"
-	tagRobots   = "robots"
+	tagExplorer  = "explorer"
+	tagReserve   = "reserve"
+	tagLive      = "live"
+	tagWallet    = "wallet"
+	tagContract  = "contracts"
+	tagRobots    = "robots"
+	tagSimulator = "simulator"
 )
 
 func tags() []*huma.Tag {
@@ -34,6 +35,7 @@ func tags() []*huma.Tag {
 		{Name: tagWallet, Description: "What members do"},
 		{Name: tagContract, Description: "What enterprises and operators do"},
 		{Name: tagOperator, Description: "What only the operator of the node sees"},
+		{Name: tagSimulator, Description: "Runs of the simulator on this node; they are started and stopped on its pages"},
 	}
 }
 

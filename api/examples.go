@@ -28,7 +28,7 @@ type CodeSample struct {
 var exampleValues = map[string]string{
 	"serial": "1", "index": "0", "refinery": "refinery-1", "seq": "1", "number": "1", "version": "1", "id": "printer-1", "account": "member:ada",
 	"digest": "$DIGEST", "order": "$ORDER", "key_hash": "$KEY_HASH",
-	"taskId": "$TASK", "agentId": "rover",
+	"taskId": "$TASK", "agentId": "rover", "run": "$RUN&run=$OTHER",
 }
 
 // exampleBodies are bodies that hold no signature; of the others the file is named.
@@ -79,6 +79,7 @@ func Example(op *huma.Operation) string {
 
 func curl(method, path string, op *huma.Operation) string {
 	path = strings.Replace(path, "/robot/accounts/{id}", "/robot/accounts/alice", 1) // a client's, no robot's
+	path = strings.Replace(path, "/simulator/runs/{id}", "/simulator/runs/$RUN", 1)
 	for _, p := range op.Parameters {
 		if value, ok := exampleValues[p.Name]; ok && p.In == "path" {
 			path = strings.ReplaceAll(path, "{"+p.Name+"}", value)

@@ -18,6 +18,8 @@ import (
 	"robotorq.org/reserve/api/conform"
 	"robotorq.org/reserve/market/coordinator"
 	"robotorq.org/reserve/market/routes"
+	"robotorq.org/reserve/sim/queue"
+	"robotorq.org/reserve/sim/watch"
 )
 
 // wholeServer has every operation that a node can have. It is described, never asked:
@@ -45,7 +47,7 @@ func wholeServer(t *testing.T) *api.Server {
 	fake := apitest.New(3, noon)
 	server, err := api.New(api.Options{
 		Reader: fake, Tokens: fake, Feed: api.NewFeed(fixedClock{}), Clock: fixedClock{}, Version: "1",
-		Wallets: wallets{Wallets: fake}, Desk: desk{}, Reports: reports{}, Node: node{}, Market: market,
+		Wallets: wallets{Wallets: fake}, Desk: desk{}, Reports: reports{}, Node: node{}, Market: market, Simulator: watch.New(queue.New(queue.Options{Clock: fixedClock{}})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -22,22 +22,23 @@ const OverviewInterval = time.Second
 
 // Options is what the node hands in. Reader, Feed and Clock are required.
 type Options struct {
-	Reader  Reader
-	Feed    *Feed
-	Clock   Clock
-	Wallets Wallets               // nil: no member commands
-	Reports Reports               // nil: reports come by the bus alone
-	Tokens  Tokens                // nil: no token is accepted
-	Desk    Desk                  // nil: no contracts, policies and recalls are taken
-	Market  Market                // nil: no marketplace
-	Node    Operations            // nil: nothing for the operator
-	Hosts   []string              // names of this node beside localhost and addresses
-	Health  http.Handler          // /healthz; nil: 200 while the process answers
-	Ready   http.Handler          // /readyz; nil: as Health
-	Metrics http.Handler          // /metrics; nil: not mounted
-	Meter   prometheus.Registerer // nil: nothing is measured
-	Log     *slog.Logger          // nil: discarded
-	Version string                // of the binary, for the OpenAPI document
+	Reader    Reader
+	Feed      *Feed
+	Clock     Clock
+	Wallets   Wallets               // nil: no member commands
+	Reports   Reports               // nil: reports come by the bus alone
+	Tokens    Tokens                // nil: no token is accepted
+	Desk      Desk                  // nil: no contracts, policies and recalls are taken
+	Market    Market                // nil: no marketplace
+	Node      Operations            // nil: nothing for the operator
+	Simulator Simulator             // nil: no simulator
+	Hosts     []string              // names of this node beside localhost and addresses
+	Health    http.Handler          // /healthz; nil: 200 while the process answers
+	Ready     http.Handler          // /readyz; nil: as Health
+	Metrics   http.Handler          // /metrics; nil: not mounted
+	Meter     prometheus.Registerer // nil: nothing is measured
+	Log       *slog.Logger          // nil: discarded
+	Version   string                // of the binary, for the OpenAPI document
 }
 
 // Server is the HTTP interface of a node.
@@ -133,6 +134,9 @@ func (s *Server) routes() error {
 	}
 	if s.options.Node != nil {
 		s.operations(api)
+	}
+	if s.options.Simulator != nil {
+		s.simulator(api)
 	}
 	s.openapi = api.OpenAPI()
 	describeProblems(s.openapi)

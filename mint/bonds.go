@@ -171,27 +171,25 @@ func (s *Station) queueBond(ctx context.Context, u unsigned, env seal.Envelope) 
 
 // BondVersion is one signed artefact of a bond.
 type BondVersion struct {
-	Bond         proof.Bond
+	Bond         proof.Bond // but its origin, which is the mint's
 	Digest       merkle.Hash
 	Place        uint64 // in the log
 	Certificates []proof.Serials
 }
 
 // Bond lists the versions of a bond that are signed and logged, the oldest first; the
-// last one holds. There is none when the bond is unknown or was issued just now.
+// last one holds. There is none when the bond is unknown or was issued just now. It reads
+// the store alone: whoever looks at a bond does not wait while a batch is checked.
 func (s *Station) Bond(ctx context.Context, serial uint64) (all []BondVersion, err error) {
-	s.mu.Lock()
-	origin, logged := s.registry.Origin(), s.logged
-	s.mu.Unlock()
 	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT face, root, key_hash, certificates, issued, digest, place FROM mint_bond
-			WHERE serial = ? AND place < ? ORDER BY ord`, int64(serial), int64(logged))
+			WHERE serial = ? AND place < (SELECT value FROM mint_counter WHERE name = 'logged') ORDER BY ord`, int64(serial))
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			v := BondVersion{Bond: proof.Bond{Origin: origin, Serial: serial}}
+			v := BondVersion{Bond: proof.Bond{Serial: serial}}
 			var root, keyHash, spans, digest []byte
 			if err := rows.Scan(&v.Bond.Face, &root, &keyHash, &spans, &v.Bond.Issued, &digest, &v.Place); err != nil {
 				return err

@@ -114,7 +114,8 @@ browser() {
 	fi
 	command -v node >/dev/null || { echo "   Node, which brings axe-core, is not installed"; return 77; }
 	[ -f test/peers/node_modules/axe-core/axe.min.js ] || (cd test/peers && npm ci --silent --no-progress) || return 1
-	go test -count=1 -timeout 15m -tags browser ./test/browser
+	# Most of the tests wait for the demo most of the time.
+	go test -count=1 -timeout 15m -parallel 4 -tags browser ./test/browser
 }
 
 step format formatted
@@ -133,7 +134,7 @@ step race go test -race -short -p 1 ./bus/... ./store/... ./digger/... ./refiner
 step bitcoin bitcoin
 step lives go test -count=1 -timeout 20m -tags whole -run 'Lives?The' ./cmd/robotorq
 step browser browser
-step whole-system go test -count=1 -timeout 40m -tags whole ./test/...
+step whole-system go test -count=1 -timeout 40m -tags whole ./test/... ./deploy
 
 echo
 echo "steps: $passed passed, $failed failed, $skipped skipped"

@@ -72,10 +72,7 @@ if [[ $keep == yes ]]; then
 			its tests. What it accepts must be written again to the byte, or be refused with a
 			code; noise must never verify, and nothing may panic or allocate what a length
 			claims. \`go test\` runs the kept inputs; this table was written by
-
-			    test/fuzz.sh --keep $time
-
-			with $(go version | cut -d' ' -f3), one worker a target$( ((status == 0)) && echo ", which found nothing").
+			\`test/fuzz.sh --keep $time\` with $(go version | cut -d' ' -f3), one worker a target$( ((status == 0)) && echo ", which found nothing").
 
 			| package | target | executions | inputs kept |
 			|---|---|---|---|

@@ -121,14 +121,8 @@ func simLineOf(run queue.Run) simLine {
 
 // simChanges lists what in a scenario is not as in its preset.
 func simChanges(sc scenario.Scenario) (list []simChange) {
-	base := model.Defaults()
-	if preset, err := scenario.Preset(sc.Base); err == nil {
-		base = preset.Params
-	}
-	for _, q := range scenario.Params() {
-		if value := q.Written(&sc.Params); value != q.Written(&base) {
-			list = append(list, simChange{q.Name, value})
-		}
+	for _, c := range sc.Changes() {
+		list = append(list, simChange(c))
 	}
 	return list
 }

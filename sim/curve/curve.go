@@ -99,6 +99,10 @@ func Wright(n, rate, least float64) float64 {
 // Upstream is 1/(1+e⁻ᵗ) − 1/2, the older models' factor.
 func Upstream(t float64) float64 { return 1/(1+Exp(-t)) - 0.5 }
 
+// UpstreamPole is 1/(1−e⁻ᵗ) − 1/2, the same factor as it was written elsewhere: without
+// end at 0, and falling from there.
+func UpstreamPole(t float64) float64 { return 1/(1-Exp(-t)) - 0.5 }
+
 // UpstreamIntegral is ln(1+eᵗ) − t/2 − ln 2, its exact integral from 0.
 func UpstreamIntegral(t float64) float64 { return Log(1+Exp(t)) - t/2 - Log(2) }
 

@@ -236,6 +236,9 @@ func (w *World) visitRobots(v *visitor) {
 	column(v, &w.mined)
 	floats(v, &w.gain)
 	truths(v, &w.heavy)
+	if w.P.FloatCountdown {
+		floats(v, &w.left)
+	}
 	column(v, &w.watts)
 	column(v, &w.repair)
 	column(v, &w.before)
@@ -372,6 +375,9 @@ func (w *World) sound() error {
 	}
 	if robots == 0 || oracles == 0 || len(w.enterprise) == 0 || w.P.RobotsPerOracle < 1 || robots != oracles*int(w.P.RobotsPerOracle) || oracles%len(w.enterprise) != 0 {
 		return &CheckpointError{"robots, oracles and Enterprises do not fit each other"}
+	}
+	if w.P.FloatCountdown && len(w.left) != robots {
+		return &CheckpointError{"the robots' columns differ in length"}
 	}
 	n := w.fl.len()
 	for _, m := range []int{len(w.fl.kind), len(w.fl.attempt), len(w.fl.flags), len(w.fl.reason), len(w.fl.failed), len(w.fl.src), len(w.fl.dst), len(w.fl.retryNode), len(w.fl.amount), len(w.fl.data)} {

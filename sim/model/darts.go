@@ -69,18 +69,22 @@ func (w *World) flag(i int) {
 // request runs the common shape of the loop's darts: checks, updates, successor or
 // refusal.
 func (w *World) request(i int, k Kind) {
-	v := verdict{}
-	if w.faults != nil && w.injected(StageCore, k) {
+	v := w.check(i, k)
+	// TokenTorqAuth checks before it merges what may fail; the others fail at the check.
+	checked := k == TokenTorqAuth && !w.P.MergeFirst && v.outcome != ok
+	if w.faults != nil && !checked && w.injected(StageCore, k) {
 		v = verdict{failed, Injected}
-	} else {
-		v = w.check(i, k)
 	}
 	if v.outcome == failed {
 		w.emit(EvCoreError, i, NoFlow, v.reason, w.fl.dst[i], 0, 0)
 	}
 	if v.outcome == ok && w.faults != nil && w.injected(StageSpawn, k) {
 		v = verdict{failed, Injected}
-		w.emit(EvSpawnError, i, successors[k], Injected, w.fl.dst[i], 0, 0)
+		w.emit(EvSpawnError, i, successors[k], Injected, w.fl.dst[i], 0, w.numbered(i))
+		if w.P.BothPaths && refusals[k] != NoReason {
+			w.updateAlone(i, k)
+			return
+		}
 	}
 	switch {
 	case v.outcome == ok:
@@ -88,6 +92,12 @@ func (w *World) request(i int, k Kind) {
 	case v.reason == Duplicate:
 		w.emit(EvDuplicate, i, NoFlow, Duplicate, w.fl.dst[i], 0, 0)
 	default:
+		if w.P.BothPaths {
+			w.secondPath(i, k, v.reason)
+		}
+		if v.outcome == failed {
+			v.reason = w.reported(k, v.reason)
+		}
 		w.refuse(i, k, v.reason)
 	}
 }
@@ -112,7 +122,7 @@ func (w *World) check(i int, k Kind) verdict {
 		}
 	case ProductionStartFlag:
 		if w.active[dst] {
-			if w.run[dst] == w.fl.data[i] {
+			if w.run[dst] == w.fl.data[i] && !w.P.KeepDuplicates {
 				return verdict{rejected, Duplicate}
 			}
 			return verdict{rejected, OracleActive}
@@ -148,6 +158,9 @@ func (w *World) update(i int, k Kind) {
 		w.post(TxnSeed, &w.issuance, &w.enterprise[e], w.fl.amount[i])
 		w.entSeeded[e] = true
 		w.emit(EvPosted, i, Kind(TxnSeed), NoReason, dst, w.fl.amount[i], 0)
+		if w.P.SecondRetainer {
+			w.then(i, flowRow{kind: RetainerXfer, src: dst, dst: ref(BRLA, e), retryNode: dst, amount: w.P.RetainerFee})
+		}
 	case RetainerXfer:
 		e := dst.Index()
 		payer := &w.issuance
@@ -167,22 +180,27 @@ func (w *World) update(i int, k Kind) {
 		w.active[o] = true
 		w.run[o] = w.fl.data[i]
 		w.beginRun(o)
-		for n := range int(w.P.RobotsPerOracle) {
+		for n := range w.team() {
 			w.then(i, flowRow{kind: TokenTorqAuth, src: dst, dst: ref(Robot, o*int(w.P.RobotsPerOracle)+n), retryNode: dst, data: w.fl.data[i]})
 		}
 	case TokenTorqAuth:
 		w.ready[dst.Index()] = true
 		w.turn(dst.Index(), Authorised)
 		w.then(i, flowRow{kind: DrainRequest, src: dst, dst: ref(Giskard, 0), retryNode: dst, data: w.fl.data[i]})
+		if w.P.DrainByAuth {
+			w.requestNewDrain(i, dst.Index())
+		}
 	case DrainRequest:
-		w.requestNewDrain(i)
+		if !w.P.DrainByAuth {
+			w.requestNewDrain(i, src.Index())
+		}
 	}
 }
 
 // then spawns the successor of flow i and says so.
 func (w *World) then(i int, r flowRow) {
 	w.spawn(r)
-	w.emit(EvSpawned, i, r.kind, NoReason, r.dst, int64(r.src), 0)
+	w.emit(EvSpawned, i, r.kind, NoReason, r.dst, int64(r.src), w.numbered(i))
 }
 
 // headroom reports whether Giskard can serve a robot's drain at once.
@@ -196,26 +214,29 @@ func (w *World) headroom(robot int) bool {
 	return w.g.Capacity-w.g.Allocated >= w.rateFor(w.tableOf(w.oracleOf(robot)))
 }
 
-// requestNewDrain is Giskard's answer to DrainRequest i: a drain now if there is
-// headroom, otherwise a place in the queue until its step.
-func (w *World) requestNewDrain(i int) {
-	r := w.fl.src[i].Index()
+// requestNewDrain is Giskard's answer to flow i, which asks for a robot: a drain now if
+// there is headroom, otherwise a place in the queue until its step.
+func (w *World) requestNewDrain(i, r int) {
 	if !w.headroom(r) {
-		w.queue = append(w.queue, int32(r))
+		w.queue = append(w.queue, queued(r, 0))
 		w.turn(r, Queued)
+		if w.P.DrainByAuth {
+			w.note(EvQueued, ref(Robot, r), ref(Giskard, 0), w.fl.kind[i], NoReason, 0, 0)
+			return
+		}
 		w.emit(EvQueued, i, NoFlow, NoReason, w.fl.dst[i], 0, 0)
 		return
 	}
-	w.then(i, w.drainRow(r))
+	w.then(i, w.drainRow(r, 0))
 }
 
 // drainRow allocates a robot's draw and returns its drain.
-func (w *World) drainRow(r int) flowRow {
+func (w *World) drainRow(r int, attempt uint8) flowRow {
 	o := w.oracleOf(r)
 	w.heavy[r] = w.complex[o]
 	w.take(r)
 	w.turn(r, Training)
-	return flowRow{kind: TokenTorqDrain, src: ref(Giskard, 0), dst: ref(Robot, r), retryNode: ref(Giskard, 0), amount: w.size[o], data: w.run[o]}
+	return flowRow{kind: TokenTorqDrain, attempt: attempt, src: ref(Giskard, 0), dst: ref(Robot, r), retryNode: ref(Giskard, 0), amount: w.size[o], data: w.run[o]}
 }
 
 // take reserves the draw of a robot's stream, free gives it back.
@@ -265,13 +286,14 @@ func (w *World) rateOf(r int) int64 { return w.rateFor(w.table(r)) }
 func (w *World) refuse(i int, k Kind, why Reason) {
 	failure := RequestFailed
 	switch {
+	case k == DrainRequest && w.P.FailureTable:
 	case k == DrainRequest || k == TokenTorqDrain:
 		failure = StreamFailed
 	case k.Class() == "transaction" && k != TorqFountain:
 		failure = TransactionFailed
 	}
 	src, dst := w.fl.dst[i], w.fl.retryNode[i]
-	if w.P.SeedFailureDirection && k == DrainRequest {
+	if w.P.SeedFailureDirection && (k == DrainRequest || k == TokenTorqDrain) {
 		src, dst = w.fl.src[i], w.fl.dst[i]
 	}
 	if w.faults != nil && w.injected(StageRefuse, k) {
@@ -291,7 +313,7 @@ func (w *World) refuse(i int, k Kind, why Reason) {
 // deliver puts a failure in the inbox of the node that must react.
 func (w *World) deliver(i int) {
 	f := &w.fl
-	if f.flags[i]&flagRetry == 0 && f.reason[i] == TrainingComplete {
+	if f.flags[i]&flagRetry == 0 && f.reason[i] == TrainingComplete && !w.P.SignalFails {
 		return // the end signal: nobody has to react
 	}
 	w.inbox = append(w.inbox, message{Node: f.retryNode[i], Retry: f.flags[i]&flagRetry != 0, Reason: f.reason[i], Failed: f.failed[i],

@@ -158,25 +158,28 @@ func tokens(micro int64) string { return number(float64(micro) / Micro) }
 
 // Text is the event as the seed says it. With compat the sentences that have no place
 // and time in the seed have none here.
-func (e *Event) Text(compat bool) string {
+func (e *Event) Text(compat bool) string { return e.text(compat, Ref.String) }
+
+// text is the same with the actors named by a function.
+func (e *Event) text(compat bool, name func(Ref) string) string {
 	at := fmt.Sprintf(" on Step: %d, Tick: %d", e.Step, e.Tick)
 	long := func(who Ref) string {
 		if compat {
 			return ""
 		}
-		return " [" + who.String() + "]" + at
+		return " [" + name(who) + "]" + at
 	}
 	switch e.Code {
 	case EvCoreError:
 		return e.Kind.String() + " " + coreErrors[e.Kind] + at + ", " + e.Reason.String()
 	case EvSpawned:
-		return fmt.Sprintf("%s spawned %s from %s to %s%s", e.Kind, e.Other, Ref(e.A), e.Dst, at)
+		return fmt.Sprintf("%s spawned %s from %s to %s%s", e.Kind, e.Other, name(Ref(e.A)), name(e.Dst), at)
 	case EvSpawnError:
 		return fmt.Sprintf("%s failed to spawn %s%s, %s", e.Kind, e.Other, at, e.Reason)
 	case EvQueued:
-		return fmt.Sprintf("%s queued at %s for %s%s", e.Kind, e.Dst, e.Src, at)
+		return fmt.Sprintf("%s queued at %s for %s%s", e.Kind, name(e.Dst), name(e.Src), at)
 	case EvRefused:
-		return fmt.Sprintf("%s spawned %s to %s because %s%s", e.Kind, e.Other, e.Dst, e.Reason.Short(), at)
+		return fmt.Sprintf("%s spawned %s to %s because %s%s", e.Kind, e.Other, name(e.Dst), e.Reason.Short(), at)
 	case EvRefuseError:
 		return fmt.Sprintf("%s failed to spawn %s%s, %s", e.Kind, e.Other, at, e.Reason)
 	case EvDelivered:
@@ -194,15 +197,15 @@ func (e *Event) Text(compat bool) string {
 	case EvWaiting:
 		return fmt.Sprintf("Waiting for training: %s/%s%s", tokens(e.A), tokens(e.B), long(e.Src))
 	case EvFountain:
-		return fmt.Sprintf("Robot %s spawned TorqFountain to %s%s", e.Src, e.Dst, at)
+		return fmt.Sprintf("Robot %s spawned TorqFountain to %s%s", name(e.Src), name(e.Dst), at)
 	case EvRetry:
-		return fmt.Sprintf("%s %s retries %s attempt %d", e.Src.Role(), e.Src, e.Kind, e.A)
+		return fmt.Sprintf("%s %s retries %s attempt %d", e.Src.Role(), name(e.Src), e.Kind, e.A)
 	case EvPermanent:
-		return fmt.Sprintf("%s %s gives up on %s: %s%s", e.Src.Role(), e.Src, e.Kind, e.Reason, at)
+		return fmt.Sprintf("%s %s gives up on %s: %s%s", e.Src.Role(), name(e.Src), e.Kind, e.Reason, at)
 	case EvFinished:
-		return fmt.Sprintf("TorqFountain of %s completed %s: %d JT minted%s", e.Src, e.Dst, e.A, at)
+		return fmt.Sprintf("TorqFountain of %s completed %s: %d JT minted%s", name(e.Src), name(e.Dst), e.A, at)
 	}
-	return fmt.Sprintf("%s %s %s %d %d%s", e.Code, e.Src, e.Dst, e.A, e.B, at)
+	return fmt.Sprintf("%s %s %s %d %d%s", e.Code, name(e.Src), name(e.Dst), e.A, e.B, at)
 }
 
 // Silent reports whether the seed's text log has no line for the event.

@@ -183,7 +183,10 @@ const releasedShare = 0.999
 // that its age has reached, less what was freed before.
 func (w *World) accrued() (free int64) {
 	k := float64(w.P.WeibullK) / Micro
-	scale := curve.WeibullScale(k, float64(w.P.WeibullMode)/Micro)
+	scale := float64(w.P.WeibullMode) / Micro
+	if !w.P.WeibullScale {
+		scale = curve.WeibullScale(k, scale)
+	}
 	keep := w.accruals[:0]
 	for _, a := range w.accruals {
 		f := curve.Weibull(float64(w.Tick-a.From)/float64(w.P.StepDiff), k, scale)

@@ -49,6 +49,7 @@ const (
 	CurveDefault  Curve = iota
 	CurveUpstream       // (1/(1+e⁻ʲ) − ½)·g·util a tick
 	CurveIntegral       // the exact integral of it
+	CurvePole           // (1/(1−e⁻ʲ) − ½)·g·util a tick
 )
 
 // What is minted.
@@ -131,6 +132,7 @@ type Params struct {
 	CompatSeed, SeedFailureDirection, DrainUntilFountain bool
 	MaxRetries, PacemakerThreshold                       int64
 	Inject                                               string // faults to provoke, see [Params.Resolve]
+	Readings
 
 	// Money.
 	TTPerRT                 int64 // ppm
@@ -285,6 +287,9 @@ func (p Params) Resolve() (Params, error) {
 		return p, &ParamError{"fleet", fmt.Sprintf("the shares of the robot classes make %d of 1,000", mille)}
 	}
 	if _, err := parseFaults(p.Inject); err != nil {
+		return p, err
+	}
+	if err := p.literal(p.Admission); err != nil {
 		return p, err
 	}
 	return p, p.bounded()

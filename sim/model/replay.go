@@ -22,6 +22,8 @@ func (r *Replay) Apply(e *Event) {
 		r.posting(e)
 	case EvSpawned:
 		r.spawned(e)
+	case EvSpawnError:
+		r.updated(e)
 	case EvQueued:
 		w.state[e.Src.Index()] = Queued
 	case EvServed:
@@ -29,14 +31,22 @@ func (r *Replay) Apply(e *Event) {
 	case EvBegun:
 		i := e.Dst.Index()
 		w.minimum[i], w.owed[i], w.trained[i] = e.A, e.A, false
+		if w.P.FloatCountdown {
+			w.left[i] = remaining(e.A, e.A)
+		}
 	case EvDelivered:
 		i := e.Dst.Index()
 		w.stock[i] += e.A
-		w.owed[i] -= e.A
+		w.countDown(i, e.A)
+		if w.P.LateSignal {
+			r.complete(i)
+		}
 	case EvEnded:
-		w.state[e.Dst.Index()] = WaitingStep
+		r.ended(e)
+	case EvEndError:
+		r.complete(e.Dst.Index())
 	case EvFountain:
-		w.trained[e.Src.Index()], w.state[e.Src.Index()] = true, Producing
+		w.trained[e.Src.Index()], w.state[e.Src.Index()] = !w.P.NeverTrained, Producing
 	case EvMined:
 		w.progress[e.Dst.Index()] = e.B
 		w.state[e.Src.Index()] = Producing
@@ -51,8 +61,9 @@ func (r *Replay) Apply(e *Event) {
 		r.flagged(e)
 	case EvRecycled:
 		i := e.Src.Index()
-		w.ready[i], w.trained[i], w.stock[i], w.state[i] = false, true, 0, Idle
-		w.active[e.Dst.Index()] = false
+		w.trained[i] = !w.P.NeverTrained
+		r.idle(i)
+		w.unlockOracle(e.Dst.Index())
 	case EvDown:
 		w.before[e.Src.Index()] = w.state[e.Src.Index()]
 		w.state[e.Src.Index()] = Down
@@ -61,7 +72,12 @@ func (r *Replay) Apply(e *Event) {
 	case EvRefused:
 		if e.Kind == TokenTorqDrain {
 			i := Ref(e.A).Index()
-			w.trained[i], w.state[i] = true, Authorised
+			if e.Dst.Role() == Robot { // the seed's own addresses
+				i = e.Dst.Index()
+			}
+			if w.state[i] == Training || !w.P.TokenGate {
+				w.trained[i], w.state[i] = true, Authorised
+			}
 		}
 	case EvRetry:
 		if e.Kind == TokenTorqDrain {
@@ -75,15 +91,64 @@ func (r *Replay) Apply(e *Event) {
 	}
 }
 
+// ended is the end signal of a drain, which an error may have sent.
+func (r *Replay) ended(e *Event) {
+	i := e.Dst.Index()
+	if e.Reason == TrainingComplete && (r.w.state[i] == Training || !r.w.P.TokenGate) {
+		r.w.state[i] = WaitingStep
+	}
+}
+
+// complete is a drain's last delivery that no signal tells of.
+func (r *Replay) complete(i int) {
+	if w := r.w; !w.owes(i) && (w.state[i] == Training || !w.P.TokenGate) {
+		w.state[i] = WaitingStep
+	}
+}
+
+// idle frees a robot.
+func (r *Replay) idle(i int) {
+	w := r.w
+	w.unlockRobot(i)
+	w.state[i] = Idle
+	if !w.P.KeepLeftover {
+		w.stock[i] = 0
+	}
+}
+
+// updated is what a flow set whose successor could not be spawned, if nothing undoes it.
+func (r *Replay) updated(e *Event) {
+	if !r.w.P.BothPaths {
+		return
+	}
+	switch e.Kind {
+	case ProductionStartFlag:
+		r.begin(e.Dst.Index(), e.B)
+	case TokenTorqAuth:
+		r.w.ready[e.Dst.Index()], r.w.state[e.Dst.Index()] = true, Authorised
+	}
+}
+
+// begin is the start of an oracle's run: of the one that the event numbers, or the next.
+func (r *Replay) begin(o int, run int64) {
+	w := r.w
+	if w.active[o] {
+		return
+	}
+	w.active[o], w.progress[o] = true, Pico
+	if w.run[o]++; run > 0 {
+		w.run[o] = int32(run)
+	}
+}
+
 func (r *Replay) spawned(e *Event) {
 	w := r.w
+	if e.Reason != NoReason && e.Other != TokenTorqDrain {
+		return // the flow was refused and updated nothing
+	}
 	switch e.Other {
 	case TokenTorqAuth:
-		o := Ref(e.A).Index()
-		if !w.active[o] {
-			w.active[o], w.progress[o] = true, Pico
-			w.run[o]++
-		}
+		r.begin(Ref(e.A).Index(), e.B)
 	case DrainRequest:
 		w.ready[Ref(e.A).Index()], w.state[Ref(e.A).Index()] = true, Authorised
 	case TokenTorqDrain:
@@ -93,10 +158,10 @@ func (r *Replay) spawned(e *Event) {
 
 func (r *Replay) finished(o int) {
 	w := r.w
-	w.active[o] = false
+	w.unlockOracle(o)
 	w.stats.Oracles++
 	per, tasks := int(w.P.RobotsPerOracle), int(w.P.TaskTypes)
-	for n := range per {
+	for n := range w.team() {
 		w.experience[(o*per+n)*tasks+o%tasks]++
 	}
 }
@@ -105,8 +170,11 @@ func (r *Replay) flagged(e *Event) {
 	w := r.w
 	switch e.Kind {
 	case TorqFountain:
-		i := e.Src.Index()
-		w.ready[i], w.trained[i], w.stock[i], w.state[i] = false, true, 0, Idle
+		if e.B == robotStays {
+			return
+		}
+		w.trained[e.Src.Index()] = true
+		r.idle(e.Src.Index())
 	case SellsToBondholder:
 		w.wallet[e.Src.Index()] -= e.A
 		w.enterprise[e.Dst.Index()] += e.A
@@ -123,19 +191,21 @@ func (r *Replay) givenUp(e *Event) {
 	w := r.w
 	switch e.Kind {
 	case DrainRequest:
-		i := e.Src.Index()
-		w.ready[i] = false
-		if w.state[i] == Authorised {
-			w.state[i] = Idle
-		}
-		w.active[w.oracleOf(i)] = false
+		r.standDown(e.Src.Index())
 	case TokenTorqDrain:
-		i := e.Dst.Index()
-		w.ready[i], w.state[i] = false, Idle
-		w.active[w.oracleOf(i)] = false
+		r.standDown(e.Dst.Index())
 	case TokenTorqAuth:
-		w.active[e.Src.Index()] = false
+		w.unlockOracle(e.Src.Index())
 	}
+}
+
+func (r *Replay) standDown(i int) {
+	w := r.w
+	w.unlockRobot(i)
+	if w.state[i] == Authorised {
+		w.state[i] = Idle
+	}
+	w.unlockOracle(w.oracleOf(i))
 }
 
 // posting repeats one posting.

@@ -13,9 +13,12 @@ func (w *World) stepPhase() {
 	w.Step++
 	w.closeAccrual()
 	inbox := w.openInbox()
-	inbox = w.stepRobots(inbox)
-	for role := Oracle; role < roles; role++ {
-		inbox = w.handleUpTo(inbox, ref(role, MaxActors-1))
+	for _, role := range w.P.stepOrder() {
+		if role == Robot {
+			inbox = w.stepRobots(inbox)
+			continue
+		}
+		inbox = w.handleOf(inbox, role)
 		switch role {
 		case BRLA:
 			w.stepBRLAs()
@@ -47,13 +50,19 @@ func (w *World) openInbox() []message {
 		}
 	}
 	w.inbox = later
-	slices.SortStableFunc(due, func(a, b message) int { return cmp.Compare(a.Node, b.Node) })
+	var place [roles]int
+	for i, role := range w.P.stepOrder() {
+		place[role] = i
+	}
+	slices.SortStableFunc(due, func(a, b message) int {
+		return cmp.Or(cmp.Compare(place[a.Node.Role()], place[b.Node.Role()]), cmp.Compare(a.Node, b.Node))
+	})
 	return due
 }
 
-// handleUpTo handles the messages of all nodes up to last.
-func (w *World) handleUpTo(inbox []message, last Ref) []message {
-	for len(inbox) > 0 && inbox[0].Node <= last {
+// handleOf handles the messages of all nodes of a role.
+func (w *World) handleOf(inbox []message, role Role) []message {
+	for len(inbox) > 0 && inbox[0].Node.Role() == role {
 		w.handle(inbox[0])
 		inbox = inbox[1:]
 	}
@@ -72,22 +81,23 @@ func (w *World) handle(m message) {
 			return
 		}
 		m.Attempt++
-		if wait := backoff(m.Attempt); wait > 0 {
+		if wait := backoff(m.Attempt); wait > 0 && !w.P.NoBackoff {
 			m.Backing, m.Due = true, w.Step+wait
 			w.inbox = append(w.inbox, m)
 			return
 		}
 	}
-	if m.Failed == TokenTorqDrain {
+	if m.Failed == TokenTorqDrain && !w.P.RetryHead {
 		w.stats.Retries++
 		w.note(EvRetry, m.Node, m.Dst, m.Failed, m.Reason, int64(m.Attempt), 0)
-		w.queue = append(w.queue, int32(m.Dst.Index())) // Giskard serves it in its own step, which follows
+		w.queue = append(w.queue, queued(m.Dst.Index(), m.Attempt)) // Giskard serves it in its own step, which follows
 		w.turn(m.Dst.Index(), Queued)
 		return
 	}
 	w.stats.Retries++
-	w.spawn(flowRow{kind: m.Failed, attempt: m.Attempt, src: m.Src, dst: m.Dst, retryNode: m.Node, amount: w.amountOf(m.Failed), data: m.Data})
-	w.note(EvRetry, m.Node, m.Dst, m.Failed, m.Reason, int64(m.Attempt), 0)
+	again := w.headOf(m)
+	w.spawn(again)
+	w.note(EvRetry, m.Node, again.dst, again.kind, m.Reason, int64(m.Attempt), 0)
 }
 
 // backoff is how many further steps attempt k waits: 2^(k−1) − 1, at most 8.
@@ -132,7 +142,7 @@ func (w *World) giveUp(m message) {
 
 // standDown releases a robot whose request was given up, and its oracle.
 func (w *World) standDown(r int) {
-	w.ready[r] = false
+	w.unlockRobot(r)
 	if w.state[r] == Authorised {
 		w.turn(r, Idle)
 	}
@@ -140,7 +150,7 @@ func (w *World) standDown(r int) {
 }
 
 func (w *World) closeOracle(o int) {
-	w.active[o] = false
+	w.unlockOracle(o)
 	if w.contracted[o] {
 		w.contracted[o] = false
 		w.committed[w.enterpriseOf(o)] -= w.P.RTIn
@@ -199,12 +209,12 @@ func (w *World) learned(n int32) float64 {
 
 // trainingUpdate is Robot.step().training_update().
 func (w *World) trainingUpdate(r int) {
-	if w.state[r] != WaitingStep || w.stock[r] < w.minimum[r] {
+	if !w.mayProduce(r) || w.stock[r] < w.minimum[r] {
 		w.note(EvWaiting, ref(Robot, r), 0, NoFlow, NoReason, w.stock[r], w.minimum[r])
 		return
 	}
 	o := w.oracleOf(r)
-	w.trained[r] = true
+	w.trained[r] = !w.P.NeverTrained
 	if w.P.DrainUntilFountain {
 		w.stopDrain(r)
 	}
@@ -237,6 +247,20 @@ func (w *World) trainingUpdate(r int) {
 	w.note(EvFountain, ref(Robot, r), ref(Oracle, o), TorqFountain, NoReason, 0, 0)
 }
 
+// mayProduce is the gate beside the tokens: the robot's drain has ended and it waits for
+// this step. The seed asks for the tokens alone.
+func (w *World) mayProduce(r int) bool {
+	switch w.state[r] {
+	case WaitingStep:
+		return true
+	case Training:
+		return w.P.TokenGate
+	case Producing, Starved:
+		return w.P.NeverTrained // it is asked again at every step
+	}
+	return false
+}
+
 // restock makes a robot begin production with the given stock, whatever training left:
 // the rest goes back to Giskard, or comes from him.
 func (w *World) restock(r int) {
@@ -254,7 +278,7 @@ func (w *World) restock(r int) {
 // recycle frees a robot and its oracle after training: a run without production.
 func (w *World) recycle(r, o int) {
 	w.returnStock(r)
-	w.ready[r] = false
+	w.unlockRobot(r)
 	w.turn(r, Idle)
 	w.closeOracle(o)
 	w.note(EvRecycled, ref(Robot, r), ref(Oracle, o), NoFlow, NoReason, 0, 0)
@@ -429,9 +453,9 @@ func (w *World) stepGiskard() {
 	slots := g.Capacity / w.P.MinTickRate
 	served := 0
 	for served < len(w.queue) && g.Streams < slots {
-		r := int(w.queue[served])
+		r, attempt := ofQueue(w.queue[served])
 		served++
-		w.spawn(w.drainRow(r))
+		w.spawn(w.drainRow(r, attempt))
 		w.note(EvServed, ref(Giskard, 0), ref(Robot, r), TokenTorqDrain, NoReason, 0, 0)
 	}
 	w.queue = w.queue[:copy(w.queue, w.queue[served:])]
@@ -444,7 +468,11 @@ func (w *World) stepGiskard() {
 // planRate sets the tick rate: the capacity shared by what draws, at most the cap.
 func (w *World) planRate() {
 	g := &w.g
-	g.Rate = min(w.P.MaxTickRate, mulDiv(g.Capacity, Micro, max(Micro, g.DrawSum)))
+	sharing := max(Micro, g.DrawSum)
+	if w.P.RateByCapacity {
+		sharing = Micro
+	}
+	g.Rate = min(w.P.MaxTickRate, mulDiv(g.Capacity, Micro, sharing))
 	g.Allocated = g.Rate * g.Streams
 	if w.P.ComplexityDraw {
 		g.Allocated = 0

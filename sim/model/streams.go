@@ -9,13 +9,19 @@ import (
 // firstTick initialises the robot of a drain.
 func (w *World) firstTick(i, r int) {
 	w.fl.flags[i] |= flagBegun
+	if w.P.NoDrainInit {
+		return
+	}
+	if w.P.FloatCountdown {
+		w.left[r] = remaining(w.fl.amount[i], w.fl.amount[i])
+	}
 	w.minimum[r], w.owed[r] = w.fl.amount[i], w.fl.amount[i]
 	w.trained[r] = false
 }
 
 // begun records a drain's first tick.
 func (w *World) begun(i int) {
-	if w.log.level >= LogAll {
+	if w.log.level >= LogAll && !w.P.NoDrainInit {
 		w.emit(EvBegun, i, NoFlow, NoReason, w.fl.dst[i], w.fl.amount[i], 0)
 	}
 }
@@ -34,19 +40,29 @@ func (w *World) drainTick(i int) {
 	w.stats.TrainingTicks++
 	if w.faults != nil && w.injected(StageCore, TokenTorqDrain) {
 		w.emit(EvCoreError, i, NoFlow, Injected, w.fl.dst[i], 0, 0)
+		if w.P.SeedErrorText {
+			w.signal(i, Injected) // the drain's one sentence is that training is complete; it goes on
+			return
+		}
 		w.refuse(i, TokenTorqDrain, Injected)
 		w.abandonDrain(i, r)
 		return
 	}
-	if w.owed[r] > 0 || w.P.DrainUntilFountain {
+	checked := !w.owes(r)
+	if !checked || w.P.DrainUntilFountain {
 		rate := w.rateOf(r)
 		w.stock[r] += rate
-		w.owed[r] -= rate
+		w.countDown(r, rate)
 		w.g.Issued += rate
 		w.delivered(i, r, rate)
 	}
-	if w.owed[r] <= 0 {
-		w.drainEnd(i, r)
+	switch {
+	case !w.owes(r):
+		w.drainEnd(i, r, checked)
+	case w.P.AllDarts:
+		w.fl.flags[i] |= flagDissolve
+		w.free(r)
+		w.emit(EvFlagged, i, NoFlow, NoReason, w.fl.dst[i], 0, 0)
 	}
 }
 
@@ -55,7 +71,7 @@ func (w *World) delivered(i, r int, rate int64) {
 	if w.log.level < LogAll {
 		return
 	}
-	w.emit(EvDelivered, i, NoFlow, NoReason, w.fl.dst[i], rate, remainingBits(w.owed[r], w.minimum[r]))
+	w.emit(EvDelivered, i, NoFlow, NoReason, w.fl.dst[i], rate, int64(math.Float64bits(w.remains(r))))
 }
 
 // remainingBits is training_remaining as the bits of a float64.
@@ -70,20 +86,24 @@ func remaining(owed, minimum int64) float64 {
 	return float64(owed) / float64(minimum)
 }
 
-// drainEnd is what happens in the tick in which a drain has delivered the minimum.
-func (w *World) drainEnd(i, r int) {
-	if w.fl.flags[i]&flagSignalled != 0 {
+// drainEnd is what happens in the tick in which a drain has delivered the minimum; checked
+// tells that it was the tick's own check that found so, before any delivery.
+func (w *World) drainEnd(i, r int, checked bool) {
+	before := w.fl.flags[i]&(flagSignalled|flagComplete) != 0
+	if w.fl.flags[i]&flagSignalled == 0 && (checked || !w.P.LateSignal) {
+		w.fl.flags[i] |= flagSignalled
+		w.signal(i, TrainingComplete)
+	}
+	if before {
 		return
 	}
-	w.fl.flags[i] |= flagSignalled
-	if w.faults != nil && w.injected(StageSpawn, TokenTorqDrain) {
-		w.emit(EvEndError, i, StreamFailed, Injected, w.fl.dst[i], 0, 0)
-	} else {
-		w.spawn(flowRow{kind: StreamFailed, reason: TrainingComplete, failed: TokenTorqDrain, src: w.fl.src[i], dst: w.fl.dst[i], retryNode: w.fl.retryNode[i]})
-		w.emit(EvEnded, i, StreamFailed, TrainingComplete, w.fl.dst[i], 0, 0)
+	if w.P.LateSignal {
+		w.fl.flags[i] |= flagComplete
 	}
 	w.stats.Trained++
-	w.turn(r, WaitingStep)
+	if w.state[r] == Training || !w.P.TokenGate {
+		w.turn(r, WaitingStep)
+	}
 	if w.P.DrainUntilFountain {
 		return
 	}
@@ -96,12 +116,28 @@ func (w *World) drainEnd(i, r int) {
 	w.emit(EvFlaggedDone, i, NoFlow, NoReason, w.fl.dst[i], 0, 0)
 }
 
+// signal spawns the end signal of drain i: a StreamFailed that reports completion. why is
+// what made the drain send it.
+func (w *World) signal(i int, why Reason) {
+	if w.faults != nil && w.injected(StageSpawn, TokenTorqDrain) {
+		w.emit(EvEndError, i, StreamFailed, Injected, w.fl.dst[i], 0, 0)
+		return
+	}
+	if w.P.SignalFails {
+		w.stats.Failures++
+	}
+	w.spawn(flowRow{kind: StreamFailed, reason: TrainingComplete, failed: TokenTorqDrain, src: w.fl.src[i], dst: w.fl.dst[i], retryNode: w.fl.retryNode[i]})
+	w.emit(EvEnded, i, StreamFailed, why, w.fl.dst[i], 0, 0)
+}
+
 // abandonDrain ends a drain that failed; Giskard retries it.
 func (w *World) abandonDrain(i, r int) {
 	w.fl.flags[i] |= flagDissolve
 	w.free(r)
-	w.trained[r] = true
-	w.turn(r, Authorised)
+	if w.state[r] == Training || !w.P.TokenGate {
+		w.trained[r] = true
+		w.turn(r, Authorised)
+	}
 }
 
 // share keeps (q/D)^α of the last q and D: most robots draw the same.
@@ -136,9 +172,13 @@ func (w *World) mine(r, o int, t *curveTable, rate int64, cache *shareCache) (y 
 	y.used = min(t.demand, y.feed+w.stock[r])
 	w.stock[r] -= y.used - y.feed
 	x := float64(w.gain[r]*t.at(w.mined[r])) * cache.of(y.used, t.demand, t.alpha)
-	step := atMost(float64(x*Pico)+0.5, Pico) // rounds half up: x is never negative
+	whole := int64(Pico)
+	if w.P.Multiplicative {
+		whole = w.progress[o]
+	}
+	step := atMost(float64(x*float64(whole))+0.5, whole) // rounds half up: x is never negative
 	w.progress[o] -= min(step, w.progress[o])
-	if w.progress[o] < Pico/1_000_000_000 {
+	if w.progress[o] < Pico/1_000_000_000 && !w.P.Multiplicative {
 		w.progress[o] = 0
 	}
 	w.sent[o] += y.used
@@ -178,10 +218,16 @@ func (w *World) fountainTick(i int) {
 	r := w.fl.src[i].Index()
 	o := w.oracleOf(r)
 	w.stats.Executed++
-	if w.P.Fountain == 0 || w.state[r] == Down {
+	if w.state[r] == Down {
 		return
 	}
-	if !w.mayMine(i, r, o) {
+	if w.P.Fountain == 0 {
+		if w.P.AllDarts {
+			w.vanish(i, r)
+		}
+		return
+	}
+	if !w.mayMine(i, r, o) || w.spent(o) {
 		w.fountainOver(i, r, o)
 		return
 	}
@@ -204,10 +250,25 @@ func (w *World) fountainTick(i int) {
 			w.emit(EvDrawn, i, NoFlow, NoReason, w.fl.dst[i], w.stock[r], 0)
 		}
 	}
-	if y.done {
+	switch {
+	case y.done:
 		w.finish(i, r, o)
+	case w.P.AllDarts:
+		w.vanish(i, r)
 	}
 }
+
+// vanish removes a fountain that leaves its robot as it is, busy.
+func (w *World) vanish(i, r int) {
+	w.fl.flags[i] |= flagDissolve
+	if w.P.Fountain != 0 {
+		w.free(r)
+	}
+	w.emit(EvFlagged, i, NoFlow, NoReason, w.fl.dst[i], 0, robotStays)
+}
+
+// robotStays is in the event of a fountain's end that does not free the robot.
+const robotStays = 1
 
 // minedReason marks the production of a robot that starves.
 func minedReason(starved bool) Reason {
@@ -230,9 +291,10 @@ func (w *World) finish(i, r, o int) {
 	}
 	w.stats.Oracles++
 	w.stats.TorqPico += Pico
-	w.active[o], w.contracted[o] = false, false
+	w.unlockOracle(o)
+	w.contracted[o] = false
 	task := o % int(w.P.TaskTypes)
-	for n := range int(w.P.RobotsPerOracle) {
+	for n := range w.team() {
 		w.experience[(o*int(w.P.RobotsPerOracle)+n)*int(w.P.TaskTypes)+task]++
 	}
 	w.emit(EvFinished, i, NoFlow, NoReason, w.fl.dst[i], w.minted[o], w.sent[o])
@@ -245,6 +307,10 @@ func (w *World) fountainOver(i, r, o int) {
 	if w.run[o] == w.fl.data[i] && w.progress[o] != 0 {
 		w.refuse(i, TorqFountain, NotReady)
 	}
+	if w.P.NeverTrained {
+		w.vanish(i, r)
+		return
+	}
 	w.leave(i, r, o)
 }
 
@@ -256,11 +322,15 @@ func (w *World) leave(i, r, o int) {
 		w.free(r)
 	}
 	w.returnStock(r)
-	w.ready[r], w.trained[r] = false, true
+	w.unlockRobot(r)
+	w.trained[r] = true
 	w.turn(r, Idle)
 }
 
 func (w *World) returnStock(r int) {
+	if w.P.KeepLeftover {
+		return
+	}
 	w.g.Returned += w.stock[r]
 	w.stock[r] = 0
 }

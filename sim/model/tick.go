@@ -71,7 +71,7 @@ func (w *World) check1() {
 	if g := &w.g; min(g.Issued, g.Consumed, g.Returned, g.StaleLoss, g.EnergyWh, held) < 0 {
 		w.fail(fmt.Errorf("the tokens or the energy of this run no longer fit in 64 bits: smaller rates, fewer robots or fewer ticks do"))
 	}
-	w.invariant(w.P.Admission == Immediate || w.g.Allocated <= max(w.g.Capacity, w.g.Planned), "allocated %d of a capacity of %d", w.g.Allocated, w.g.Capacity)
+	w.invariant(w.P.Admission == Immediate || w.P.BothPaths || w.g.Allocated <= max(w.g.Capacity, w.g.Planned), "allocated %d of a capacity of %d", w.g.Allocated, w.g.Capacity)
 	for e, balance := range w.enterprise {
 		w.invariant(balance >= 0 || w.P.Overdraft != 0, "%s has %d JT", ref(Enterprise, e), balance)
 	}

@@ -51,8 +51,8 @@ func (w *World) View() TickView {
 		v.Robots = append(v.Robots, w.Robot(r))
 	}
 	for i := range w.log.events {
-		if e := &w.log.events[i]; !e.Silent() {
-			v.Log = append(v.Log, e.Text(w.P.CompatSeed))
+		if line, said := w.P.Sentence(&w.log.events[i]); said {
+			v.Log = append(v.Log, line)
 		}
 	}
 	return v
@@ -60,7 +60,7 @@ func (w *World) View() TickView {
 
 // Robot is a robot as a trace shows it.
 func (w *World) Robot(r int) RobotRow {
-	return RobotRow{w.ready[r], w.trained[r], float64(w.stock[r]) / Micro, remaining(w.owed[r], w.minimum[r])}
+	return RobotRow{w.ready[r], w.trained[r], float64(w.stock[r]) / Micro, w.remains(r)}
 }
 
 // Drains counts the drains that will act in the next tick.
@@ -161,6 +161,7 @@ func (w *World) Branch(given Params) error {
 		}
 	}
 	w.P, w.given = p, given
+	w.floating()
 	w.faults, _ = parseFaults(p.Inject)
 	w.derive()
 	w.learning = w.learning[:0]

@@ -63,7 +63,7 @@ func (w *World) Leap(until uint32, engine Engine, workers int) error {
 	if w.fault != nil || until <= w.Tick {
 		return w.fault
 	}
-	if w.P.PacemakerThreshold > 0 || w.faults != nil || w.P.DrainUntilFountain {
+	if w.faults != nil || w.P.ticksOnly() {
 		return w.TickOnce() // what these change inside a step has no closed form
 	}
 	stepDiff := uint32(w.P.StepDiff)
@@ -366,7 +366,8 @@ func (w *World) walk(k, length int) {
 	for _, f := range due {
 		switch w.fl.kind[f] {
 		case TokenTorqDrain:
-			w.drainEnd(int(f), w.fl.dst[f].Index())
+			r := w.fl.dst[f].Index()
+			w.drainEnd(int(f), r, w.minimum[r] <= 0)
 		case TorqFountain:
 			r := w.fl.src[f].Index()
 			if len(v.over) > int(f) && v.over[f] || !w.mayMine(int(f), r, w.oracleOf(r)) {

@@ -41,6 +41,7 @@ const (
 	flagBegun           // a drain that has had its first tick
 	flagSignalled       // a drain that has sent its end signal
 	flagRetry           // a failure that asks for a retry
+	flagComplete        // a drain that has delivered the minimum and not said so
 )
 
 // flowRow is one flow outside the columns.
@@ -113,10 +114,11 @@ type World struct {
 	experience     []int32 // by robot, then task type
 	mined          []int32 // ticks of this fountain
 	gain           []float64
-	heavy          []bool  // its stream is of high complexity
-	watts          []int32 // of this step, with noise
-	before         []State // what a robot that is down did before
-	repair         []int32 // steps until it works again
+	heavy          []bool    // its stream is of high complexity
+	left           []float64 // training_remaining, of a countdown in floats
+	watts          []int32   // of this step, with noise
+	before         []State   // what a robot that is down did before
+	repair         []int32   // steps until it works again
 
 	// Oracles, a column each.
 	active                []bool
@@ -250,6 +252,7 @@ func (w *World) robots(n int) {
 		w.repair = append(w.repair, 0)
 		w.before = append(w.before, Idle)
 	}
+	w.floating()
 	w.count[Idle] += int64(n)
 	w.g.Issued += int64(n) * max(0, w.P.Stock) // an opening stock was issued before the run
 }
@@ -456,6 +459,11 @@ func newTable(p *Params, c int64) *curveTable {
 			s = f(p.Util) * curve.Upstream(float64(j))
 		case CurveIntegral:
 			s = f(p.Util) * (curve.UpstreamIntegral(float64(j)) - curve.UpstreamIntegral(float64(j-1)))
+		case CurvePole:
+			s = f(p.Util) * curve.UpstreamPole(float64(j))
+		}
+		if p.GambleInCurve && p.Curve != CurveDefault {
+			s *= f(p.G)
 		}
 		t.start = append(t.start, s)
 		if s == t.start[j-1] {

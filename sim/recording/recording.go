@@ -242,8 +242,8 @@ func (r *recorder) see() error {
 		return nil
 	}
 	for i := range events {
-		if e := &events[i]; !e.Silent() {
-			if _, err := r.text.WriteString(e.Text(r.w.P.CompatSeed) + "\n"); err != nil {
+		if line, said := r.w.P.Sentence(&events[i]); said {
+			if _, err := r.text.WriteString(line + "\n"); err != nil {
 				return err
 			}
 		}

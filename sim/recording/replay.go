@@ -72,8 +72,8 @@ func Replay(dir string, tick uint32, agent model.Ref) (m Moment, err error) {
 			break
 		}
 		again.Apply(&e)
-		if e.Tick == tick && !e.Silent() && (e.Src == agent || e.Dst == agent) {
-			m.Log = append(m.Log, e.Text(p.CompatSeed))
+		if line, said := p.Sentence(&e); said && e.Tick == tick && (e.Src == agent || e.Dst == agent) {
+			m.Log = append(m.Log, line)
 		}
 	}
 	if !again.Has(agent) {

@@ -99,7 +99,7 @@ func choice[T ~uint8](name string, field func(*model.Params) *T, doc string, nam
 // Params are all parameters, in the order in which they are documented.
 func Params() []Param {
 	type P = model.Params
-	return []Param{
+	return append([]Param{
 		number("seed", Count, 0, math.MaxInt32, func(p *P) *int64 { return &p.Seed }, "seed of every random draw"),
 		choice("start", func(p *P) *model.Start { return &p.Start }, "where the run begins: the Secure BRLA loop, or ProductionStartFlag in tick 1", "secure_brla", "production"),
 		tri("fountain", func(p *P) *int64 { return &p.Fountain }, "whether TorqFountains draw and mine; false by default for start=production"),
@@ -155,7 +155,7 @@ func Params() []Param {
 		number("complexity", Ratio, 0.001, 1000, func(p *P) *int64 { return &p.Complexity }, "complexity of the tasks"),
 		number("complexity_high", Ratio, 0.001, 1000, func(p *P) *int64 { return &p.ComplexityHigh }, "complexity of the complex share"),
 		number("complex_share", PPM, 0, 1e6, func(p *P) *int64 { return &p.ComplexShare }, "share of contracts with complexity_high"),
-		choice("curve", func(p *P) *model.Curve { return &p.Curve }, "mining curve", "default", "upstream_sigmoid", "integral"),
+		choice("curve", func(p *P) *model.Curve { return &p.Curve }, "mining curve", "default", "upstream_sigmoid", "integral", "upstream_pole"),
 		number("kappa", Ratio, 0.001, 1e6, func(p *P) *int64 { return &p.Kappa }, "κ: ticks of slow start"),
 		number("alpha", Ratio, 0, 10, func(p *P) *int64 { return &p.Alpha }, "α: yield of a robot that gets less than it wants"),
 		number("gamma", Ratio, -10, 10, func(p *P) *int64 { return &p.Gamma }, "γ: output of complex tasks"),
@@ -203,7 +203,7 @@ func Params() []Param {
 		number("pacemaker_threshold", Count, 0, 1e9, func(p *P) *int64 { return &p.PacemakerThreshold }, "early step when fewer flows were spawned in a tick; 0 is off"),
 		{Name: "inject", Unit: Text, Doc: "errors to provoke: core|spawn|refuse|flag:FLOW@TICK, …",
 			parse: func(p *P, s string) error { p.Inject = s; return nil }, print: func(p *P) string { return p.Inject }},
-	}
+	}, readings()...)
 }
 
 func compat() Param {

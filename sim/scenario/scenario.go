@@ -88,6 +88,24 @@ func Read(data []byte) (Scenario, error) {
 	return s, nil
 }
 
+// Change is a parameter that is not as in the preset.
+type Change struct{ Name, Value string }
+
+// Changes lists what in the scenario is not as in the preset that it began from, in the
+// order of [Params].
+func (s Scenario) Changes() (list []Change) {
+	base := model.Defaults()
+	if preset, err := Preset(s.Base); err == nil {
+		base = preset.Params
+	}
+	for _, q := range Params() {
+		if value := q.Written(&s.Params); value != q.Written(&base) {
+			list = append(list, Change{q.Name, value})
+		}
+	}
+	return list
+}
+
 type pair struct {
 	key, text string
 	line      int

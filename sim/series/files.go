@@ -30,7 +30,7 @@ func WriteCSV(to io.Writer, rows []Row) error {
 	}
 	for r := range rows {
 		for i, c := range columns {
-			line[i] = c.text(&rows[r])
+			line[i] = c.Text(&rows[r])
 		}
 		if err := out.Write(line); err != nil {
 			return err
@@ -40,7 +40,8 @@ func WriteCSV(to io.Writer, rows []Row) error {
 	return out.Error()
 }
 
-func (c Column) text(r *Row) string {
+// Text is the column's value in a row as the files have it: whole numbers exactly.
+func (c Column) Text(r *Row) string {
 	if c.Whole {
 		return strconv.FormatInt(c.exact(r), 10)
 	}
@@ -55,7 +56,7 @@ func WriteJSONL(to io.Writer, rows []Row) error {
 	for r := range rows {
 		between := "{"
 		for _, c := range columns {
-			fmt.Fprintf(out, "%s%q:%s", between, c.Name, c.text(&rows[r]))
+			fmt.Fprintf(out, "%s%q:%s", between, c.Name, c.Text(&rows[r]))
 			between = ","
 		}
 		fmt.Fprintln(out, "}")

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/chromedp"
 
 	"robotorq.org/reserve/test/running"
 )
@@ -21,7 +20,7 @@ func TestTheFirstCertificateAppearsOnTheLivePageByItself(t *testing.T) {
 	before := running.Minted(p.URL)
 	tab := MustOpen(t)
 	tab.Set(looks[0])
-	tab.Must(chromedp.Navigate(p.URL+"/"), chromedp.WaitVisible("#way"))
+	tab.Go(p.URL + "/")
 	tab.Eval("window.loadedOnce = true", nil)
 	began := time.Now()
 	tab.Await("a certificate more than there was", certificatesShown(before+1), 4*time.Minute)
@@ -52,21 +51,20 @@ func TestAUnitOfOreIsFoundDownloadedAndVerified(t *testing.T) {
 	tab.Set(looks[0])
 	dir := t.TempDir()
 	tab.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(tab.profile))
-	tab.Must(chromedp.Navigate(p.URL + "/certificates"))
+	tab.Go(p.URL + "/certificates")
 	for _, step := range []struct{ link, arrived string }{
 		{`main a[href^="/certificates/"]`, `location.pathname.startsWith("/certificates/")`},
 		{`main a[href^="/ingots/"]`, `location.pathname.startsWith("/ingots/")`},
 		{`main table a[href*="/ore/"]`, `location.pathname.includes("/ore/")`},
 	} {
-		tab.Must(chromedp.WaitVisible(step.link), chromedp.Click(step.link, chromedp.NodeVisible))
+		tab.Click(step.link)
 		tab.Await("the page behind "+step.link, step.arrived+` && document.readyState === "complete"`, 30*time.Second)
 	}
-	var verdict, command string
-	tab.Must(chromedp.Text(".verdict", &verdict), chromedp.Text(".check pre code", &command))
+	verdict, command := tab.Text(".verdict"), tab.Text(".check pre code")
 	if !strings.Contains(verdict, "Checked by this node just now") {
 		t.Fatalf("the page says: %s", verdict)
 	}
-	tab.Must(chromedp.Click(".check a.button[download]", chromedp.NodeVisible))
+	tab.Click(".check a.button[download]")
 	file := mustDownload(t, dir)
 	args := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
 	if len(args) != 5 || args[0] != "robotorq" || args[2] != filepath.Base(file) {

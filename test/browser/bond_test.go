@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"robotorq.org/reserve/test/running"
 )
 
@@ -23,8 +21,8 @@ func TestABondIsIssuedItsPrintSeenAndItsPageSaysThatItIsGood(t *testing.T) {
 
 	tab := MustOpen(t)
 	tab.Set(looks[0])
-	var text string
-	tab.Must(chromedp.Navigate(p.URL+"/bonds/"+serial), chromedp.Text("main", &text))
+	tab.Go(p.URL + "/bonds/" + serial)
+	text := tab.Text("main")
 	if !strings.Contains(text, "RT") || strings.Contains(text, "was redeemed") {
 		t.Errorf("the page of the bond says: %s", text)
 	}
@@ -37,7 +35,7 @@ func TestABondIsIssuedItsPrintSeenAndItsPageSaysThatItIsGood(t *testing.T) {
 			Parts         int
 			Width, Height float64
 		}
-		tab.Must(chromedp.Navigate("file://" + drawing))
+		tab.Go("file://" + drawing)
 		tab.Eval(`(() => { const s = document.documentElement, b = s.getBoundingClientRect(); return {Parts: s.querySelectorAll("path, rect, text, circle").length, Width: b.width, Height: b.height}; })()`, &shape)
 		if shape.Parts < 5 || shape.Width < 100 || shape.Height < 50 {
 			t.Errorf("%s shows %+v", filepath.Base(drawing), shape)

@@ -244,14 +244,16 @@ func (tab *Tab) Await(what, expression string, within time.Duration) {
 	tab.t.Helper()
 	for until := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
 		var yes bool
-		tab.Eval("!!("+expression+")", &yes)
-		if yes {
+		ctx, stop := context.WithTimeout(tab.ctx, time.Minute)
+		err := chromedp.Run(ctx, chromedp.Evaluate("!!("+expression+")", &yes))
+		stop()
+		if yes && err == nil { // a fault may be that the page before goes just now
 			return
 		}
 		if time.Now().After(until) {
 			var text string
 			tab.Eval("document.body.innerText.slice(0, 1500)", &text)
-			tab.t.Fatalf("not within %s: %s\n%s", within, what, text)
+			tab.t.Fatalf("not within %s: %s (%v)\n%s", within, what, err, text)
 		}
 	}
 }

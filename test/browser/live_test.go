@@ -147,7 +147,7 @@ func TestAHundredReportsASecondLeaveThePageUsable(t *testing.T) {
 	var slowest time.Duration
 	for time.Since(began) < watched {
 		at := time.Now()
-		tab.Must(chromedp.Click("#d-ore summary", chromedp.ByQuery))
+		tab.Click("#d-ore summary")
 		slowest = max(slowest, time.Since(at))
 		time.Sleep(2 * time.Second)
 	}

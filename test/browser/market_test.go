@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/chromedp"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/test/running"
@@ -125,8 +124,12 @@ func (tab *Tab) post(url, title string) (task string) {
 	tab.t.Helper()
 	var at string
 	tab.Visit(url + "/market/post")
-	tab.Must(chromedp.SendKeys("#title", title), chromedp.SendKeys("#description", "From the north side."), chromedp.SendKeys("#amount", "50,000"), chromedp.SendKeys("#needs", "camera"),
-		chromedp.SendKeys("#schema", photoSchema), chromedp.SendKeys(`[name="account"]`, "bruna"), chromedp.Submit("#title"), chromedp.WaitVisible("#m-fund"), chromedp.Location(&at))
+	for field, text := range map[string]string{"#title": title, "#description": "From the north side.", "#amount": "50,000", "#needs": "camera", "#schema": photoSchema, "[name=account]": "bruna"} {
+		tab.Fill(field, text)
+	}
+	tab.Submit("#title")
+	tab.Await("the page of the invoice", `document.readyState === "complete" && document.querySelector("#m-fund")`, 30*time.Second)
+	tab.Eval("location.href", &at)
 	id := fundPage.FindStringSubmatch(at)
 	if id == nil {
 		tab.t.Fatalf("posting leads to %s", at)
@@ -172,19 +175,20 @@ func TestATaskIsPostedPaidProvenAndAcceptedInThePages(t *testing.T) {
 	first := client.postUnpaid(p.URL, "Photograph the gate", still)
 	visitor.Set(looks[0])
 	client.checkForEverybody(axe, "market-fund")
-	client.Must(chromedp.Navigate(p.URL + "/market/tasks/" + first))
+	client.Go(p.URL + "/market/tasks/" + first)
 	client.Await("the payment of the first task", `document.querySelector("#m-head").innerText.includes("funded")`, 30*time.Second)
 
 	// The same as it is meant: nobody loads the page again.
 	task := client.postUnpaid(p.URL, "Photograph the pier", "window.loadedOnce = true")
 	page := p.URL + "/market/tasks/" + task
 	client.Await("that the page of the invoice says by itself that it is paid", `window.loadedOnce && /^Paid/.test(document.querySelector("#m-fund [role=status]").innerText) && !document.querySelector("#m-fund svg.qr")`, 30*time.Second)
-	client.Must(chromedp.Click("#m-fund a.button", chromedp.NodeVisible))
+	client.Click("#m-fund a.button")
 	client.Await("the page of the task", `location.pathname.endsWith("`+task+`") && document.querySelector("#m-acts")`, 30*time.Second)
 
 	// A visitor finds it among the open ones.
 	visitor.Visit(p.URL + "/market")
-	visitor.Must(chromedp.Click(`a[href="/market/tasks/`+task+`"]`, chromedp.NodeVisible), chromedp.WaitVisible("#m-life"))
+	visitor.Click(`a[href="/market/tasks/` + task + `"]`)
+	visitor.Await("the page of the task", `document.readyState === "complete" && document.querySelector("#m-life")`, 30*time.Second)
 	for _, tab := range []*Tab{client, visitor} {
 		tab.Eval("window.loadedOnce = true", nil)
 	}
@@ -199,7 +203,7 @@ func TestATaskIsPostedPaidProvenAndAcceptedInThePages(t *testing.T) {
 
 	var again string
 	client.Eval(`(f => f.action + "?" + new URLSearchParams(new FormData(f)))(document.querySelector("form[action$='/settle']"))`, &again)
-	client.Must(chromedp.DoubleClick("form[action$='/settle'] button", chromedp.NodeVisible))
+	client.DoubleClick("form[action$='/settle'] button")
 	client.Await("that it is accepted", `location.search === "?done=settled" && document.querySelector(".verdict.good[role=status]")?.innerText.includes("Accepted")`, 30*time.Second)
 	t.Logf("the double click sent the form %d times", client.Asked("POST", page+"/settle"))
 	// The same form once more, as after going back: it is answered as before.
@@ -218,7 +222,8 @@ func TestATaskIsPostedPaidProvenAndAcceptedInThePages(t *testing.T) {
 	visitor.mustSeeOnlyWhatIsPublic(p.URL, task)
 
 	dir := t.TempDir()
-	client.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(client.profile), chromedp.Click(`a[href$="/proof"]`, chromedp.NodeVisible))
+	client.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(client.profile))
+	client.Click(`a[href$="/proof"]`)
 	var got, want any
 	mustDecode(t, mustDownload(t, dir), &got)
 	if err := json.Unmarshal([]byte(photoProof), &want); err != nil || !reflect.DeepEqual(got, want) {

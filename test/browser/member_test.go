@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"robotorq.org/reserve/test/running"
 )
 
@@ -41,8 +39,7 @@ func (r resident) opensPage(t *testing.T) (tab *Tab, base string) {
 	link := strings.Trim(p.URL, `",}`)
 	tab = MustOpen(t)
 	tab.Set(looks[0])
-	tab.Must(chromedp.Navigate(link), chromedp.WaitVisible("h1"), chromedp.Location(&base))
-	return tab, strings.TrimSuffix(base, "/")
+	return tab, strings.TrimSuffix(tab.Go(link), "/")
 }
 
 var amountAtHand = regexp.MustCompile(`[0-9]+\.[0-9]+`)
@@ -58,9 +55,13 @@ func TestAMemberPaysAnotherAndBothSeeIt(t *testing.T) {
 	to.Eval("window.loadedOnce = true", nil)
 	before := hugo.balance(t).JT
 
-	from.Must(chromedp.Navigate(hers+"/pay"), chromedp.SendKeys("#to", hugo.account), chromedp.SendKeys("#amount", "0.125 RT"), chromedp.SendKeys("#memo", "for the bread"), chromedp.Submit("#amount"))
+	from.Go(hers + "/pay")
+	from.Fill("#to", hugo.account)
+	from.Fill("#amount", "0.125 RT")
+	from.Fill("#memo", "for the bread")
+	from.Submit("#amount")
 	from.Await("what would be signed", `document.body.innerText.includes("Sign and send") && document.body.innerText.includes("for the bread")`, 20*time.Second)
-	from.Must(chromedp.Submit(".wallet-confirm button"))
+	from.Click(".wallet-confirm button")
 	from.Await("that it is done", `document.querySelector(".verdict.good")?.innerText.includes("Done.")`, 30*time.Second)
 
 	if got := hugo.balance(t).JT - before; got < 450_000 {
@@ -71,8 +72,8 @@ func TestAMemberPaysAnotherAndBothSeeIt(t *testing.T) {
 		tab  *Tab
 		base string
 	}{"who pays": {from, hers}, "who is paid": {to, his}} {
-		var text string
-		side.tab.Must(chromedp.Navigate(side.base+"/statement"), chromedp.Text("main", &text))
+		side.tab.Go(side.base + "/statement")
+		text := side.tab.Text("main")
 		if !strings.Contains(text, "for the bread") || !amountAtHand.MatchString(text) {
 			t.Errorf("the statement of %s says: %.500s", name, text)
 		}
@@ -88,8 +89,7 @@ func TestEveryPageOfTheWalletIsReadableForEverybody(t *testing.T) {
 		t.Run(one.name, func(t *testing.T) {
 			tab.t = t
 			path := base + one.path
-			tab.Set(looks[0])
-			tab.Must(chromedp.Navigate(path), chromedp.WaitVisible("h1"))
+			tab.Visit(path)
 			tab.checkForEverybody(axe, one.name)
 			tab.checkWithoutScripts(one.name, path)
 			for _, fault := range tab.Faults() {

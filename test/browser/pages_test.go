@@ -202,10 +202,8 @@ func TestEveryPageIsReadableForEverybody(t *testing.T) {
 // Visit opens a page; it must be the one that was asked for.
 func (tab *Tab) Visit(address string) {
 	tab.t.Helper()
-	var at string
 	tab.Set(looks[0])
-	tab.Must(chromedp.Navigate(address), chromedp.WaitVisible("h1"), chromedp.Location(&at))
-	if at != address {
+	if at := tab.Go(address); at != address {
 		tab.t.Fatalf("%s leads to %s", address, at)
 	}
 }
@@ -233,7 +231,9 @@ func mustSignIn(t *testing.T, base string, role api.Role) []*network.CookieParam
 		return cookies
 	}
 	tab := MustOpen(t)
-	tab.Must(chromedp.Navigate(base+"/sign-in"), chromedp.SendKeys("#token", mustToken(t, role)), chromedp.Submit("#token"))
+	tab.Go(base + "/sign-in")
+	tab.Fill("#token", mustToken(t, role))
+	tab.Submit("#token")
 	tab.Await("being signed in", `document.readyState === "complete" && !document.getElementById("token")`, 20*time.Second)
 	tab.Must(chromedp.ActionFunc(func(ctx context.Context) error {
 		got, err := network.GetCookies().Do(ctx)
@@ -353,8 +353,8 @@ func (tab *Tab) checkKeyboard() {
 		missing := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return slices.Contains(got, s) })
 		tab.t.Errorf("the keyboard reaches %d of %d places; not %q; or in another order", len(got), len(want), missing)
 	}
-	tab.Eval(`document.activeElement.blur()`, nil)
-	tab.Must(chromedp.Focus("a.skip"), chromedp.KeyEvent(kb.Enter))
+	tab.Eval(`document.querySelector("a.skip").focus()`, nil)
+	tab.Must(chromedp.KeyEvent(kb.Enter))
 	var arrived bool
 	tab.Eval(`document.activeElement.id === "main"`, &arrived)
 	if len(want) == 0 || !strings.Contains(want[0], "To the content") || !arrived {
@@ -363,7 +363,7 @@ func (tab *Tab) checkKeyboard() {
 }
 
 // withoutFigures are pages that may be without any, as this demo is.
-var withoutFigures = []string{"error", "refusals", "sign-in", "market", "market-post", "market-tasks", "market-account", "market-payouts", "wallet-pay", "wallet-bonds", "wallet-bond-take", "wallet-bond-check", "wallet-book"}
+var withoutFigures = []string{"error", "refusals", "sign-in", "market", "market-post", "market-tasks", "market-account", "market-payouts", "wallet-pay", "wallet-bonds", "wallet-bond-take", "wallet-bond-check", "wallet-check", "wallet-book"}
 
 // checkWithoutScripts compares an open page with what it is without JavaScript: it has
 // the same headings and no fewer rows, charts and figures.
@@ -382,13 +382,23 @@ func (tab *Tab) checkWithoutScripts(name, address string) {
 		})`, &s)
 		return s
 	}
-	with := look()
-	tab.Must(emulation.SetScriptExecutionDisabled(true))
-	tab.Visit(address)
-	without := look()
-	tab.Must(emulation.SetScriptExecutionDisabled(false))
-	if !slices.Equal(with.Headings, without.Headings) || without.Rows < with.Rows || without.Charts < with.Charts || without.Terms < with.Terms || without.Figures != with.Figures {
-		tab.t.Errorf("without JavaScript %+v, with it %+v", without, with)
+	// Figures come and go meanwhile: only what is less each time is less.
+	var with, without shape
+	for try := range 3 {
+		if try > 0 {
+			tab.Visit(address)
+		}
+		with = look()
+		tab.Must(emulation.SetScriptExecutionDisabled(true))
+		tab.Visit(address)
+		without = look()
+		tab.Must(emulation.SetScriptExecutionDisabled(false))
+		if slices.Equal(with.Headings, without.Headings) && without.Rows >= with.Rows && without.Charts >= with.Charts && without.Terms >= with.Terms && without.Figures == with.Figures {
+			break
+		}
+		if try == 2 {
+			tab.t.Errorf("without JavaScript %+v, with it %+v", without, with)
+		}
 	}
 	if !without.Figures && !slices.Contains(withoutFigures, name) {
 		tab.t.Error("there is no figure on it")

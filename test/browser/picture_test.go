@@ -45,7 +45,7 @@ func (tab *Tab) picture(name string, l look) {
 	if l.width < 500 {
 		scale = 0.8
 	}
-	tab.Eval(fmt.Sprintf(elsewhere, demo.data(), demo.dir), nil)
+	tab.Eval(still+"; "+fmt.Sprintf(elsewhere, demo.data(), demo.dir), nil)
 	var height float64
 	tab.Eval("scrollTo(0, 0); document.documentElement.scrollHeight", &height)
 	var shot []byte

@@ -14,25 +14,24 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/chromedp"
 
 	"robotorq.org/reserve/test/running"
 )
 
 // aRun and anotherRun are runs of the simulator that have finished.
-func aRun(t *testing.T, base string) string       { return mustRun(t, base, "1") }
-func anotherRun(t *testing.T, base string) string { return mustRun(t, base, "2") }
+func aRun(t *testing.T, base string) string       { return mustRun(t, base, "6 %/year") }
+func anotherRun(t *testing.T, base string) string { return mustRun(t, base, "40 %/year") }
 
 var runs sync.Mutex
 
-// mustRun starts a short run as the form does and awaits its end. The same seed asked
-// for again is the same run.
-func mustRun(t *testing.T, base, seed string) string {
+// mustRun starts a short run as the form does and awaits its end. The same asked for
+// again is the same run.
+func mustRun(t *testing.T, base, demurrage string) string {
 	t.Helper()
 	runs.Lock()
 	defer runs.Unlock()
 	client := http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	answer, err := client.PostForm(base+"/simulator/runs", url.Values{"preset": {"shock"}, "seed": {seed}, "steps": {"60"}})
+	answer, err := client.PostForm(base+"/simulator/runs", url.Values{"preset": {"shock"}, "demurrage": {demurrage}, "steps": {"60"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,17 +59,16 @@ func mustRun(t *testing.T, base, seed string) string {
 func (tab *Tab) startsRun(base, preset string, fill map[string]string) (run string) {
 	tab.t.Helper()
 	tab.Visit(base + "/simulator")
-	tab.Must(chromedp.Click(`.sim-presets a[href^="/simulator?preset=`+preset+`#"]`, chromedp.NodeVisible))
-	tab.Await("the preset's form", `document.readyState === "complete" && document.querySelector("input[name=preset]")?.value === "`+preset+`"`, 20*time.Second)
+	tab.Click(`.sim-presets a[href^="/simulator?preset=` + preset + `#"]`)
+	tab.Await("the preset's form", `location.search === "?preset=`+preset+`" && document.readyState === "complete" && document.querySelector("input[name=preset]")?.value === "`+preset+`"`, 20*time.Second)
 	for name, value := range fill {
-		tab.Eval(`document.getElementById("p-`+name+`").value = ""`, nil)
-		tab.Must(chromedp.SendKeys("#p-"+name, value))
+		tab.Fill("#p-"+name, value)
 	}
-	tab.Must(chromedp.Click(".sim-form button", chromedp.NodeVisible))
+	tab.Click(".sim-form button")
 	tab.Await("the page of the run", `location.pathname.startsWith("/simulator/runs/") && document.readyState === "complete"`, 20*time.Second)
 	tab.Eval("window.loadedOnce = true", nil)
 	tab.Await("the end of the run, on the page as it was opened", `window.loadedOnce && document.querySelector("#sim-state [role=status]").innerText.includes("finished") && document.querySelector("#sim-charts svg")`, 2*time.Minute)
-	tab.Must(chromedp.Location(&run))
+	tab.Eval("location.href", &run)
 	return strings.TrimPrefix(run, base+"/simulator/runs/")
 }
 
@@ -85,7 +83,7 @@ func TestARunOfTheSimulatorIsStartedWatchedComparedAndTakenAway(t *testing.T) {
 	dir := t.TempDir()
 	tab.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(tab.profile))
 	for _, name := range []string{"run.json", "series.csv", "scenario.yaml"} {
-		tab.Must(chromedp.Click(`#sim-state a[href$="/`+name+`"]`, chromedp.NodeVisible))
+		tab.Click(`#sim-state a[href$="/` + name + `"]`)
 		mustAppear(t, filepath.Join(dir, one[:8]+"-"+name))
 	}
 	var here, again struct {
@@ -105,12 +103,12 @@ func TestARunOfTheSimulatorIsStartedWatchedComparedAndTakenAway(t *testing.T) {
 	}
 	tab.Visit(p.URL + "/simulator")
 	for _, run := range []string{one, other} {
-		tab.Must(chromedp.Click(`input[name=run][value="`+run+`"]`, chromedp.NodeVisible))
+		tab.Click(`input[name=run][value="` + run + `"]`)
 	}
-	tab.Must(chromedp.Click("#sim-runs button", chromedp.NodeVisible), chromedp.WaitVisible("#f-h"))
-	var text string
+	tab.Click("#sim-runs button")
+	tab.Await("the comparison", `document.readyState === "complete" && document.querySelector("#f-h")`, 30*time.Second)
+	text := tab.Text("main")
 	var charts int
-	tab.Must(chromedp.Text("main", &text))
 	tab.Eval(`document.querySelectorAll(".sim-charts svg").length`, &charts)
 	if !strings.Contains(text, "demurrage") || !strings.Contains(text, "%") || charts == 0 || strings.Contains(text, "all parameters are the same") {
 		t.Errorf("compared, with %d charts: %.800s", charts, text)

@@ -113,7 +113,7 @@ func TestAPageOfAStrangerCanNeitherReadNorWrite(t *testing.T) {
 				tab.Allow(meant)
 			}
 			seen := tab.statuses()
-			tab.Must(chromedp.Navigate(c.page), chromedp.WaitReady("body"))
+			tab.Go(c.page)
 			tried := map[string]string{}
 			tab.Eval(fmt.Sprintf(attempts, c.base), &tried)
 			if len(tried) != 9 {
@@ -140,7 +140,7 @@ func TestAPageOfAStrangerCanNeitherReadNorWrite(t *testing.T) {
 	}
 	t.Run("but the reserve's own page reads", func(t *testing.T) {
 		tab := MustOpen(t)
-		tab.Must(chromedp.Navigate(p.URL+"/robots"), chromedp.WaitReady("body"))
+		tab.Go(p.URL + "/robots")
 		var text string
 		tab.Eval(`fetch("/api/v1/overview").then(r => r.text())`, &text)
 		if !strings.Contains(text, `"ore_per_ingot"`) {

@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,6 +61,7 @@ func (x *town) found() {
 	var ore struct{ Span struct{ Report string } }
 	x.read(MustGet(x.t, x.p.URL+"/api/v1/certificates/1/ore/0"), &ore)
 	x.shell["DIGEST"] = ore.Span.Report
+	x.shell["RUN"], x.shell["OTHER"] = x.simulated("e1"), x.simulated("e2")
 	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
 		var statement struct {
 			Items []struct {
@@ -75,6 +78,27 @@ func (x *town) found() {
 		}
 		if time.Now().After(until) {
 			x.t.Fatal("ada has paid nobody within a minute")
+		}
+	}
+}
+
+// simulated is a finished run of a preset, started as the page does.
+func (x *town) simulated(preset string) string {
+	x.t.Helper()
+	pages := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := pages.PostForm(x.p.URL+"/simulator/runs", url.Values{"preset": {preset}})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	answer.Body.Close()
+	id := path.Base(answer.Header.Get("Location"))
+	for until := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		var run struct{ State string }
+		if x.read(x.ask("/api/v1/simulator/runs/"+id), &run); run.State == "finished" {
+			return id
+		}
+		if time.Now().After(until) {
+			x.t.Fatalf("the run of %s is %s after a minute", preset, run.State)
 		}
 	}
 }
@@ -224,7 +248,7 @@ func TestTheInterfaceIsAsItsDocumentSaysWhateverItIsAsked(t *testing.T) {
 		Base: x.p.URL, Send: http.DefaultTransport, Seed: seed, Each: 25, Skip: skip,
 		Tokens: []string{x.token, "mesh-secret", "portal-secret", "admin-secret"},
 		Known: map[string][]string{
-			"serial": {"1", "2"}, "index": {"0", "3599999"}, "refinery": {"refinery-1"}, "seq": {"1", "1500"}, "number": {"1"}, "version": {"1"}, "id": {"printer-1", "alice"},
+			"serial": {"1", "2"}, "index": {"0", "3599999"}, "refinery": {"refinery-1"}, "seq": {"1", "1500"}, "number": {"1"}, "version": {"1"}, "id": {"printer-1", "alice", x.shell["RUN"]}, "run": {x.shell["RUN"], x.shell["OTHER"]},
 			"account": {"member:ada", "org:print-works"}, "digest": {x.shell["DIGEST"]}, "order": {x.shell["ORDER"]}, "wait": {"0"}, "clientAccountId": {"alice"}, "agentId": {"rover"},
 		},
 	})

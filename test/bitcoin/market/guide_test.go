@@ -14,6 +14,7 @@ import (
 	"robotorq.org/reserve/market/chain"
 	"robotorq.org/reserve/market/lightning"
 	"robotorq.org/reserve/test/bitcoin"
+	"robotorq.org/reserve/test/docs"
 )
 
 const guide = "../../../docs/marketplace.md"
@@ -61,7 +62,7 @@ var lasting = []struct{ begins, up string }{
 	{"./robotorq market serve --data", "curl -sf http://127.0.0.1:8089/healthz >/dev/null"},
 }
 
-// guideScript makes one script of the guide's indented lines up to the part on real coins.
+// guideScript makes one script of the guide's blocks of commands up to the part on real coins.
 func guideScript(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(guide)
@@ -72,12 +73,19 @@ func guideScript(t *testing.T) string {
 	if !found {
 		t.Fatal("the guide has no part on real coins")
 	}
-	script, commands := "ended=()\ntrap 'kill -TERM \"${ended[@]}\"; wait' EXIT\n", 0
-	for line := range strings.Lines(before) {
-		command, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
-		if !ok {
-			continue
+	page, err := docs.Parse(guide, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for _, b := range page.Shell() {
+		if b.Reason == "" {
+			lines.WriteString(b.Text)
 		}
+	}
+	script, commands := "ended=()\ntrap 'kill -TERM \"${ended[@]}\"; wait' EXIT\n", 0
+	for line := range strings.Lines(lines.String()) {
+		command := strings.TrimSuffix(line, "\n")
 		commands++
 		for _, l := range lasting {
 			if strings.HasPrefix(command, l.begins) {
