@@ -72,14 +72,16 @@ type Stats struct {
 // and let it Run; the other methods may be called from any goroutine, also
 // before Run.
 type Agent struct {
-	config   Config
-	log      *slog.Logger
-	delivery *delivery
-	origin   time.Time
-	timeline Timeline
-	recorder *Recorder
-	head     Head
-	kept     time.Time // when the open report was last written down
+	config      Config
+	log         *slog.Logger
+	delivery    *delivery
+	origin      time.Time
+	timeline    Timeline
+	recorder    *Recorder
+	head        Head
+	kept        time.Time // when the open report was last written down
+	unpaidSince time.Time // zero while its work counts
+	unpaidTold  bool
 
 	wake chan struct{} // something below has changed
 
@@ -283,7 +285,7 @@ func (a *Agent) sample(ctx context.Context) error {
 	}
 	unpaid := a.recorder.Unpaid()
 	a.mu.Lock()
-	began := unpaid && !a.stats.Unpaid
+	tell := a.idle(unpaid, now)
 	a.stats.Unpaid = unpaid
 	a.stats.Counts, a.stats.Pending = a.recorder.Counts(), uint64(a.recorder.Pending())
 	a.stats.Sampled, a.stats.Meter = at, errors.Join(trouble[:]...)
@@ -294,10 +296,29 @@ func (a *Agent) sample(ctx context.Context) error {
 	}
 	contract := a.stats.Contract
 	a.mu.Unlock()
-	if began {
+	if tell {
 		a.log.Warn("the machine works and nothing of it counts until a contract names the robot", "robot", a.config.ID, "contract that ended", contract)
 	}
 	return nil
+}
+
+// unpaidPatience is how long a machine works for nobody before its owner is told: between two
+// contracts it may for a moment.
+const unpaidPatience = 30 * time.Second
+
+// idle tells whether the owner is to be told, once for each time that the machine works and
+// nothing of it counts.
+func (a *Agent) idle(unpaid bool, now time.Time) bool {
+	switch {
+	case !unpaid:
+		a.unpaidSince, a.unpaidTold = time.Time{}, false
+	case a.unpaidSince.IsZero():
+		a.unpaidSince = now
+	case !a.unpaidTold && now.Sub(a.unpaidSince) >= unpaidPatience:
+		a.unpaidTold = true
+		return true
+	}
+	return false
 }
 
 // read asks a counter; a missing answer is no disaster, the counter goes on
