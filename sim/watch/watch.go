@@ -137,7 +137,7 @@ func (r *Runs) Series(_ context.Context, id string, page api.Page) (api.SimSerie
 	rows := run.Rows[min(int(from), len(run.Rows)):]
 	if limit := max(page.Limit, 1); len(rows) > limit {
 		rows = rows[:limit]
-		s.Next = strconv.Itoa(limit)
+		s.Next = strconv.Itoa(int(from) + limit)
 	}
 	for i := range rows {
 		row := make([]api.SimNumber, len(columns))

@@ -147,6 +147,10 @@ func TestAProgramReadsWhatThePagesShow(t *testing.T) {
 	if i < 0 || c.Figures[i].Values[0] != 0 || c.Figures[i].Values[1] <= 0 || c.Figures[i].Relative[1] != 0 {
 		t.Errorf("%+v", c.Figures)
 	}
+	i = slices.IndexFunc(c.Figures, func(f api.SimFigureCompare) bool { return f.Name == "supply" })
+	if first, second := one.Document.Figures["supply"], two.Document.Figures["supply"]; i < 0 || c.Figures[i].Values[1] != second || c.Figures[i].Relative[0] != 0 || c.Figures[i].Relative[1] != (second-first)/first {
+		t.Errorf("supply %+v", c.Figures[i])
+	}
 	if same := must[api.SimComparison](t)(asks.SimCompare(ctx, one.ID, one.ID)); !same.SameState || len(same.Parameters) != 0 {
 		t.Errorf("a run differs from itself: %+v", same.Parameters)
 	}
