@@ -291,8 +291,6 @@ func (s *Site) robots(r *http.Request) (view, error) {
 	return view{Template: "robots", Title: "Robots", Section: "robots", Live: true, Data: listingOf(r, list, "")}, nil
 }
 
-func half(n uint64) string { return tenths(n * 5) }
-
 func (s *Site) refusals(r *http.Request) (view, error) {
 	list, err := s.options.Reader.Refusals(r.Context(), pageOf(r))
 	if err != nil {

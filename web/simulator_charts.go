@@ -77,7 +77,6 @@ func simPlots() []simPlot {
 type simLineOfChart struct {
 	name   string
 	values []float64
-	scale  func(float64) float64
 	digits int
 }
 
