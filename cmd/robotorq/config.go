@@ -108,8 +108,10 @@ func (c *configFile) validate(node *kong.Node, table map[string]any, path []stri
 				return fmt.Errorf("%s: %s is a command: write its settings below [%s]", c.path, key, strings.Join(here, "."))
 			}
 			own := map[string]bool{}
-			for _, f := range child.Flags {
-				own[f.Name] = true
+			for _, n := range append(child.Leaves(false), child) { // a leaf has no leaves
+				for _, f := range n.Flags {
+					own[f.Name] = true
+				}
 			}
 			if err := c.validate(child, inner, here, own); err != nil {
 				return err
@@ -156,24 +158,25 @@ func (c *configFile) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag
 	return value, nil
 }
 
-// lookUp finds a flag's value: in the table of its command, or at the top.
+// lookUp finds a flag's value: in the table of its command, of a group that holds it, or at
+// the top; the nearest wins.
 func (c *configFile) lookUp(node *kong.Node, flag *kong.Flag) (value any, found bool) {
 	var path []string
 	for n := node; n != nil && n.Type == kong.CommandNode; n = n.Parent {
 		path = append(path, n.Name)
 	}
 	slices.Reverse(path)
+	value, found = c.known[flag.Name]
 	table := c.known
 	for _, name := range path {
 		inner, ok := table[name].(map[string]any)
 		if !ok {
-			table = nil
 			break
 		}
 		table = inner
-	}
-	if value, found = table[flag.Name]; !found {
-		value, found = c.known[flag.Name]
+		if nearer, ok := table[flag.Name]; ok {
+			value, found = nearer, true
+		}
 	}
 	if list, ok := value.([]any); ok {
 		parts := make([]string, len(list))

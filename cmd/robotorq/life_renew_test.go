@@ -99,7 +99,7 @@ func TestARobotLivesTheLossOfItsDirectory(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(y.dir, robot.SpoolFile), copied, 0o600))
 	agent = y.start()
-	eventually(t, time.Minute, "the fork to be seen", func() bool { return !statusOf(t, "forge-7", y.dir).Running })
+	eventually(t, time.Minute, "the fork to be seen", func() bool { return strings.Contains(agent.err.String(), "robotorq robot renew") })
 	if code := agent.stop(); code != exitFailed || !strings.Contains(agent.err.String(), "robotorq robot renew") {
 		t.Errorf("%d %s", code, agent.err.String())
 	}

@@ -51,7 +51,7 @@ func TestAWalletsPageIsServedUntilItsTimeIsUp(t *testing.T) {
 	}
 	fails(t, exitUsage, "--idle", "wallet", "page", "--wallet", file, "--idle", "0s")
 	fails(t, exitUsage, "HOST", "wallet", "page", "--wallet", file, "--url", "reserve")
-	fails(t, exitFailed, "there is no wallet", "wallet", "page", "--wallet", filepath.Join(t.TempDir(), "none.json"))
+	fails(t, exitUsage, "there is no wallet", "wallet", "page", "--wallet", filepath.Join(t.TempDir(), "none.json"))
 	t.Setenv(passphraseVariable, "correct horse")
 	closed, _ := newWallet(t, "bob")
 	t.Setenv(passphraseVariable, "")

@@ -44,7 +44,7 @@ func TestTheExampleOfTheReferenceIsASignedRequest(t *testing.T) {
 		value, _, _ := strings.Cut(after, "\n")
 		copied.Header.Set(name, value)
 	}
-	for what, want := range map[string]string{"base": "```\n" + string(base) + "\n```", "public key": "`" + base64.StdEncoding.EncodeToString(public) + "`"} {
+	for what, want := range map[string]string{"base": "```text\n" + string(base) + "\n```", "public key": "`" + base64.StdEncoding.EncodeToString(public) + "`"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the reference has not the %s %s", what, want)
 		}
