@@ -414,7 +414,7 @@ func (x *town) ends(terms func(work, stake string, more ...string) []string) {
 	expected := left.Accepted / 3600 * 3600
 	x.until("what is not needed goes back at once", func() bool { return uint64(x.show(closed).Deployed) <= 1_000_000*left.Accepted/left.Work })
 
-	late := x.propose(terms("4 RT", "500000 JT", "--deadline", "12s")...)
+	late := x.propose(terms("5.5 RT", "500000 JT", "--deadline", "12s")...)
 	x.lead(late, "countersign", "award", "fund")
 	x.works("some of it is accepted", func() bool { return x.show(late).Accepted > 0 })
 	x.until("Trust has defaulted it", func() bool { c := x.show(late); return c.State == "closing" && c.Closed < nowMS()-2000 })
