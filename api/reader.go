@@ -48,7 +48,7 @@ type Reader interface {
 	// Contracts lists contracts, newest (highest number) first.
 	Contracts(ctx context.Context, page Page) (List[Contract], error)
 	Contract(ctx context.Context, number uint64) (Contract, error)
-	// Robots lists robots by id.
+	// Robots lists robots by id, without their refusals and enrolments.
 	Robots(ctx context.Context, page Page) (List[Robot], error)
 	Robot(ctx context.Context, id string) (Robot, error)
 
@@ -416,8 +416,8 @@ type Robot struct {
 	LastDigest     string    `json:"last_digest,omitempty"`
 	LastReading    int64     `json:"last_reading_ms,omitempty"`
 	Working        bool      `json:"working"`
-	RecentRefusals []Refusal `json:"recent_refusals" nullable:"false"`
-	// Enrolment is left out of lists.
+	// RecentRefusals and Enrolment are left out of lists.
+	RecentRefusals []Refusal `json:"recent_refusals" nullable:"false" doc:"The newest ten; in lists none"`
 	Enrolment json.RawMessage `json:"enrolment,omitempty" doc:"The newest version of its enrolment, DSSE JSON; not in lists"`
 }
 

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"robotorq.org/reserve/checkpoint"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
@@ -20,7 +19,45 @@ import (
 func (x *Index) Export(serial uint64) (*proof.Bundle, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := exporting{Index: x, bundle: &proof.Bundle{}}
+	return x.exporter().Export(serial)
+}
+
+// exporter works up to where the index has scanned. The lock is held.
+func (x *Index) exporter() *Exporter {
+	return &Exporter{profile: x.profile, log: x.log, packs: x.packs, places: scan{x}, signed: x.signed, checkpoint: x.checkpoint}
+}
+
+// Export puts together all that backs a certificate. The error has CodeNotFound when the
+// certificate, or its run, is not logged (yet), and when something of it was pruned.
+func (x *Exporter) Export(serial uint64) (*proof.Bundle, error) {
+	return x.bundle(serial, func(all []exportedIngot) []exportedIngot { return all })
+}
+
+// Ore makes the offline proof of unit k (from 0) of a certificate.
+func (x *Index) Ore(serial, k uint64) (*proof.OreProof, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.exporter().Ore(serial, k)
+}
+
+// Ore makes the offline proof of unit k (from 0) of a certificate. Of the reports it reads
+// those of the unit's ingot alone. The error is that of [Exporter.Export].
+func (x *Exporter) Ore(serial, k uint64) (*proof.OreProof, error) {
+	if k >= x.profile.CertificateOre() {
+		return nil, &Error{Code: CodeNotFound, Detail: fmt.Sprintf("a certificate has %d units of ore, counted from 0; there is no unit %d", x.profile.CertificateOre(), k)}
+	}
+	place := k / x.profile.OrePerIngot
+	b, err := x.bundle(serial, func(all []exportedIngot) []exportedIngot { return all[place : place+1] })
+	if err != nil {
+		return nil, err
+	}
+	return b.Ore(k, x.profile.OrePerIngot)
+}
+
+// bundle has all ingots of a certificate, in the order of its tree, and what backs those
+// of them that are wanted.
+func (x *Exporter) bundle(serial uint64, wanted func([]exportedIngot) []exportedIngot) (*proof.Bundle, error) {
+	e := exporting{Exporter: x, bundle: &proof.Bundle{}}
 	run, err := e.certificate(serial)
 	if err != nil {
 		return nil, err
@@ -28,6 +65,7 @@ func (x *Index) Export(serial uint64) (*proof.Bundle, error) {
 	if err := e.pours(serial); err != nil {
 		return nil, err
 	}
+	e.ingots = wanted(e.ingots)
 	if err := e.reports(); err != nil {
 		return nil, err
 	}
@@ -38,21 +76,9 @@ func (x *Index) Export(serial uint64) (*proof.Bundle, error) {
 	return e.bundle, err
 }
 
-// Ore makes the offline proof of unit k (from 0) of a certificate.
-func (x *Index) Ore(serial, k uint64) (*proof.OreProof, error) {
-	if k >= x.profile.CertificateOre() {
-		return nil, &Error{Code: CodeNotFound, Detail: fmt.Sprintf("a certificate has %d units of ore, counted from 0; there is no unit %d", x.profile.CertificateOre(), k)}
-	}
-	b, err := x.Export(serial)
-	if err != nil {
-		return nil, err
-	}
-	return b.Ore(k, x.profile.OrePerIngot)
-}
-
 // exporting is a bundle that is being put together.
 type exporting struct {
-	*Index
+	*Exporter
 	bundle *proof.Bundle
 	ingots []exportedIngot
 }
@@ -65,11 +91,11 @@ type exportedIngot struct {
 // certificate adds the certificate and its place in its run, whose entry it
 // returns.
 func (e *exporting) certificate(serial uint64) (uint64, error) {
-	payload, _, err := e.Index.certificate(serial)
+	payload, err := e.Certificate(serial)
 	if err != nil {
 		return 0, err
 	}
-	entry, err := e.runOf(serial)
+	_, entry, err := e.place(serial)
 	if err != nil {
 		return 0, err
 	}
@@ -81,25 +107,52 @@ func (e *exporting) certificate(serial uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if serial < run.First || serial-run.First >= run.Count || run.First+run.Count-1 > uint64(len(e.certs)) {
-		return 0, &Error{Code: CodeFormat, Detail: fmt.Sprintf("run %s does not hold certificate %d", digest, serial)}
+	wrong := &Error{Code: CodeFormat, Detail: fmt.Sprintf("run %s does not hold certificate %d", digest, serial)}
+	if serial < run.First || serial-run.First >= run.Count {
+		return 0, wrong
 	}
-	leaves := make([]merkle.Hash, run.Count)
-	for i := range leaves {
-		logged, err := e.log.Entry(e.certs[run.First-1+uint64(i)], e.scanned)
-		if err != nil {
-			return 0, err
-		}
-		leaves[i] = merkle.LeafHash(logged.Digest[:])
+	leaves, err := e.runLeaves(run, entry)
+	if err != nil {
+		return 0, err
+	}
+	if uint64(len(leaves)) != run.Count {
+		return 0, wrong
 	}
 	index := serial - run.First
 	e.bundle.Certificate = proof.BundleCertificate{Payload: payload, Index: index, Path: merkle.Path(leaves, int(index)), Run: env}
 	return entry, nil
 }
 
-// pours adds the certificate's ingots, in the order of its tree, and their pours.
+// runLeaves are the certificates of a run, which are logged before it in their order and
+// with no others between.
+func (e *exporting) runLeaves(run proof.Run, entry uint64) (leaves []merkle.Hash, err error) {
+	first, _, err := e.place(run.First)
+	if err != nil {
+		return nil, err
+	}
+	for logged, err := range e.log.Entries(first, e.checkpoint.Size) {
+		if err != nil {
+			return nil, err
+		}
+		if logged.Index >= entry {
+			break
+		}
+		if logged.PayloadType == proof.TypeCertificate {
+			leaves = append(leaves, merkle.LeafHash(logged.Digest[:]))
+		}
+	}
+	return leaves, nil
+}
+
+// pours adds the certificate's ingots, in the order of its tree, and their pours:
+// certificates take ingots in the order in which their pours were logged.
 func (e *exporting) pours(serial uint64) error {
-	pours, first, end := e.poursOf(serial)
+	n := e.profile.IngotsPerCertificate
+	first, end := (serial-1)*n, serial*n
+	pours, err := e.places.Pours(first, end)
+	if err != nil {
+		return err
+	}
 	for _, p := range pours {
 		if err := e.pour(p, first, end); err != nil {
 			return err
@@ -119,8 +172,8 @@ func (e *exporting) pours(serial uint64) error {
 
 // pour adds a pour: of its ingots those whose number among all is in [first,
 // end), and of the others the leaf.
-func (e *exporting) pour(at counted, first, end uint64) error {
-	env, digest, err := e.envelope(at.entry)
+func (e *exporting) pour(at PouredAt, first, end uint64) error {
+	env, digest, err := e.envelope(at.Entry)
 	if err != nil {
 		return err
 	}
@@ -134,7 +187,7 @@ func (e *exporting) pour(at counted, first, end uint64) error {
 	}
 	out := proof.BundlePour{Envelope: env, First: p.First, Others: map[string]merkle.Hash{}}
 	for i, record := range records {
-		if n := at.total + uint64(i); n < first || n >= end {
+		if n := at.First + uint64(i); n < first || n >= end {
 			out.Others[strconv.FormatUint(p.First+uint64(i), 10)] = merkle.LeafHash(record)
 			continue
 		}
@@ -182,21 +235,36 @@ func (e *exporting) reports() error {
 // identities adds contracts, the robots' enrolments that were logged before the
 // run, and every charter.
 func (e *exporting) identities(run uint64) error {
-	contracts := map[uint64]bool{}
+	contracts, enrolments := map[uint64]bool{}, map[uint64]bool{}
+	asked := map[string]bool{} // a contract has a "#" in its id, a robot has none
 	for _, g := range e.ingots {
-		entry, ok := e.contracts[g.Contract]
-		if !ok {
+		if asked[g.Contract] {
+			continue
+		}
+		asked[g.Contract] = true
+		entry, found, err := e.places.Contract(g.Contract)
+		if err != nil {
+			return err
+		}
+		if !found {
 			return &Error{Code: CodeNotFound, Detail: "contract " + g.Contract + " is not logged"}
 		}
 		contracts[entry] = true
 	}
-	enrolments := map[uint64]bool{}
 	for _, env := range e.bundle.Reports {
 		report, err := proof.DecodeReport(env.Payload)
 		if err != nil {
 			return err
 		}
-		for _, entry := range e.enrolments[report.Robot] {
+		if asked[report.Robot] {
+			continue
+		}
+		asked[report.Robot] = true
+		entries, err := e.places.Enrolments(report.Robot)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
 			if entry < run {
 				enrolments[entry] = true
 			}
@@ -209,30 +277,8 @@ func (e *exporting) identities(run uint64) error {
 	if e.bundle.Enrolments, err = e.envelopes(slices.Sorted(maps.Keys(enrolments))); err != nil {
 		return err
 	}
-	e.bundle.Charters, err = e.envelopes(e.charters)
+	e.bundle.Charters, err = e.Charters()
 	return err
-}
-
-func (x *Index) envelopes(entries []uint64) ([]seal.Envelope, error) {
-	out := make([]seal.Envelope, 0, len(entries))
-	for _, entry := range entries {
-		env, _, err := x.envelope(entry)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, env)
-	}
-	return out, nil
-}
-
-// logProof proves that an entry is in the log under the checkpoint.
-func (x *Index) logProof(entry uint64) (proof.BundleLog, error) {
-	path, err := checkpoint.ProveInclusion(x.checkpoint.Size, entry, x.log.Hashes(x.checkpoint.Size, x.checkpoint.Root))
-	if err != nil {
-		return proof.BundleLog{}, err
-	}
-	p := checkpoint.Proof{Index: entry, Path: path, Checkpoint: x.signed}
-	return proof.BundleLog{Origin: x.checkpoint.Origin, Checkpoint: string(x.signed), Proof: string(p.Marshal())}, nil
 }
 
 // BatchOf returns the batch that holds a report: the last one written before it.

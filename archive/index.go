@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"sync"
 
 	"robotorq.org/reserve/checkpoint"
@@ -41,7 +40,6 @@ type Index struct {
 	charters   []uint64
 	contracts  map[string]uint64   // by contract id
 	enrolments map[string][]uint64 // by robot id
-	words      words
 }
 
 // counted is an entry with a running total.
@@ -108,7 +106,6 @@ func (x *Index) enter(e Entry) error {
 		return nil
 	case proof.TypeRun, proof.TypePour, proof.TypeContract, proof.TypeEnrolment:
 	default:
-		x.words.enter(e)
 		return nil
 	}
 	env, err := x.packs.Envelope(ClassOf(e.PayloadType), e.Digest)
@@ -170,57 +167,18 @@ func (x *Index) Certificates() uint64 {
 	return n
 }
 
-// Certificate returns the payload of the certificate with this serial.
-func (x *Index) Certificate(serial uint64) (proof.Certificate, merkle.Hash, error) {
+// Certificate returns a certificate that is counted by [Index.Certificates].
+func (x *Index) Certificate(serial uint64) (proof.Certificate, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	payload, digest, err := x.certificate(serial)
+	payload, err := x.exporter().Certificate(serial)
 	if err != nil {
-		return proof.Certificate{}, digest, err
+		return proof.Certificate{}, err
 	}
-	c, err := proof.DecodeCertificate(payload)
-	return c, digest, err
-}
-
-func (x *Index) certificate(serial uint64) ([]byte, merkle.Hash, error) {
-	if serial < 1 || serial > uint64(len(x.certs)) {
-		return nil, merkle.Hash{}, &Error{Code: CodeNotFound, Detail: fmt.Sprintf("certificate %d is not logged; the last one is %d", serial, len(x.certs))}
-	}
-	e, err := x.log.Entry(x.certs[serial-1], x.scanned)
-	if err != nil {
-		return nil, merkle.Hash{}, err
-	}
-	payload, err := x.packs.Certificate(e.Digest)
-	return payload, e.Digest, missing(e, err)
+	return proof.DecodeCertificate(payload)
 }
 
 // envelope returns the artefact that an entry names.
 func (x *Index) envelope(entry uint64) (seal.Envelope, merkle.Hash, error) {
-	e, err := x.log.Entry(entry, x.scanned)
-	if err != nil {
-		return seal.Envelope{}, merkle.Hash{}, err
-	}
-	env, err := x.packs.Envelope(ClassOf(e.PayloadType), e.Digest)
-	return env, e.Digest, missing(e, err)
-}
-
-// runOf returns the entry of the run that signed a certificate.
-func (x *Index) runOf(serial uint64) (uint64, error) {
-	i := sort.Search(len(x.runs), func(i int) bool { return x.runs[i].total > serial }) - 1
-	if i < 0 || x.runs[i].entry < x.certs[serial-1] {
-		return 0, &Error{Code: CodeNotFound, Detail: fmt.Sprintf("certificate %d is logged, but not its run yet", serial)}
-	}
-	return x.runs[i].entry, nil
-}
-
-// poursOf returns the pours that have ingots of a certificate: certificates take
-// ingots in the order in which their pours were logged.
-func (x *Index) poursOf(serial uint64) (pours []counted, first, end uint64) {
-	n := x.profile.IngotsPerCertificate
-	first, end = (serial-1)*n, serial*n
-	i := sort.Search(len(x.pours), func(i int) bool { return x.pours[i].total > first }) - 1
-	for ; i >= 0 && i < len(x.pours) && x.pours[i].total < end; i++ {
-		pours = append(pours, x.pours[i])
-	}
-	return pours, first, end
+	return x.exporter().envelope(entry)
 }

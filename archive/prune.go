@@ -137,7 +137,7 @@ func (p *pruner) choose() ([]serials, error) {
 	n := p.index.Certificates()
 	was := LevelFull
 	for serial := uint64(1); serial <= n; serial++ {
-		c, _, err := p.index.Certificate(serial)
+		c, err := p.index.Certificate(serial)
 		if err != nil {
 			return nil, err
 		}

@@ -98,7 +98,7 @@ func (e *Explorer) BondFile(ctx context.Context, serial uint64) ([]byte, error) 
 		return nil, err
 	}
 	defer done()
-	x, err := e.logged(ctx)
+	x, err := e.exporter(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (e *Explorer) BondFile(ctx context.Context, serial uint64) ([]byte, error) 
 	return file.Encode()
 }
 
-func (e *Explorer) bondVersion(x *archive.Index, v mint.BondVersion) (wallet.BondVersion, error) {
+func (e *Explorer) bondVersion(x *archive.Exporter, v mint.BondVersion) (wallet.BondVersion, error) {
 	l, err := x.Logged(v.Place)
 	if err != nil {
 		return wallet.BondVersion{}, err
@@ -129,23 +129,14 @@ func (e *Explorer) bondVersion(x *archive.Index, v mint.BondVersion) (wallet.Bon
 	part := wallet.BondVersion{Envelope: l.Envelope, Log: l.Log}
 	for _, span := range v.Certificates {
 		for serial := span.First; serial <= span.Last; serial++ {
-			c, _, err := x.Certificate(serial)
+			c, err := x.Certificate(serial)
 			if err != nil {
 				return part, err
 			}
-			part.Certificates = append(part.Certificates, c.Encode())
+			part.Certificates = append(part.Certificates, c)
 		}
 	}
 	return part, nil
-}
-
-// logged is the index of the log, read up to now.
-func (e *Explorer) logged(ctx context.Context) (*archive.Index, error) {
-	x, err := e.indexed(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	return x, x.Refresh(ctx)
 }
 
 // Redeem implements [api.Bonds].

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/feed"
@@ -46,6 +47,7 @@ type city struct {
 	*town
 	people []string // that have keys
 	order  string   // the newest of ada
+	end    func()   // has the explorer rest
 }
 
 // the profile of the city: an ore tree of a few levels, and some JT for each of the
@@ -62,7 +64,6 @@ func newCity(t *testing.T) *city {
 	w.build()
 	w.fill()
 	w.clock = &testClock{now: w.reserve.Now}
-	w.crowd()
 	founded := slices.Clone(w.reserve.Log)
 	said := w.speak(ctx)
 	people := w.enrolments()
@@ -84,12 +85,36 @@ func newCity(t *testing.T) *city {
 	w.openStations(ctx)
 	w.reserve.Log = all
 	w.records(people)
-	must(t, w.Attach(ctx, w.stations))
-	for _, run := range []func(context.Context) error{w.Run, w.stations.Vault.Run, w.stations.Digger.Run} {
+	w.begin()
+	t.Cleanup(func() { w.end() })
+	for _, run := range []func(context.Context) error{w.stations.Vault.Run, w.stations.Digger.Run} {
 		work.Go(func() { must(t, run(ctx)) })
 	}
 	w.handIn(ctx)
 	return w
+}
+
+// begin lets the explorer read and follow.
+func (w *city) begin() {
+	ctx, cancel := context.WithCancel(w.world)
+	must(w.t, w.Attach(ctx, w.stations))
+	var work sync.WaitGroup
+	work.Go(func() { must(w.t, w.Run(ctx)) })
+	w.end = func() { cancel(); work.Wait() }
+}
+
+// restart is that of the explorer alone; its file and the packs are read anew.
+func (w *city) restart() {
+	w.end()
+	must(w.t, w.Close())
+	must(w.t, w.shelf.Close())
+	var err error
+	w.shelf, err = archive.OpenReader(filepath.Join(w.dir, "packs"))
+	must(w.t, err)
+	w.options.Shelf = w.shelf
+	w.Explorer, err = explorer.New(w.world, w.options)
+	must(w.t, err)
+	w.begin()
 }
 
 // build digs and mints.
@@ -325,13 +350,6 @@ func (w *city) wait(what string, ok func() bool) {
 	w.t.Fatal("waited in vain until " + what)
 }
 
-// crowd makes what the city is measured by certain.
-func (w *city) crowd() {
-	if len(w.reserve.Certs) != 10_000 {
-		w.t.Fatalf("%d certificates", len(w.reserve.Certs))
-	}
-}
-
 // speak has the vault state what it owes, and go on for an hour; it returns what it said
 // then of both.
 func (w *city) speak(ctx context.Context) (said []seal.Envelope) {
@@ -466,4 +484,47 @@ func (w *city) handIn(ctx context.Context) {
 		must(w.t, err)
 		return o.Digger.Reports == uint64(len(w.reports))
 	})
+}
+
+// newMill is a town that has minted two certificates of the standard profile: 7,200,000
+// ore in as many reports as robots of 2 kW make of it.
+func newMill(t *testing.T) *city {
+	t.Helper()
+	w := &city{town: &town{t: t, dir: t.TempDir(), reserve: prooftest.New(t, torq.Standard())}}
+	r := w.reserve
+	w.world = t.Context()
+	const ore = 20_000 // of a report
+	need := int(2*r.Profile.CertificateOre()/ore) + cityRobots
+	for i := range cityRobots {
+		robot := r.Enrol(fmt.Sprintf("robot-%03d", i), 2000, 10)
+		w.robots = append(w.robots, robot)
+		w.terms = append(w.terms, r.Contract(r.Profile.CertificateOre(), robot))
+	}
+	for made := 0; made < need; made += cityRobots {
+		var envs []seal.Envelope
+		for i, robot := range w.robots {
+			envs = append(envs, robot.Report(w.terms[i].ID, robot.Readings(1)))
+		}
+		w.reports = append(w.reports, envs...)
+		r.Dig(envs...)
+		r.Pour(proof.MaxPourIngots)
+	}
+	for r.Pour(proof.MaxPourIngots) > 0 {
+	}
+	r.Mint()
+	w.keep()
+	w.clock = &testClock{now: r.Now}
+	w.feed = api.NewFeed(w.clock)
+	w.openShelf()
+	w.options = explorer.Options{
+		Data: w.dir, Origin: prooftest.Origin, Profile: r.Profile, Shelf: w.shelf, Clock: w.clock, Feed: w.feed, Started: w.clock.Now(), Registrar: r.Signers[prooftest.Registrar],
+	}
+	var err error
+	w.Explorer, err = explorer.New(w.world, w.options)
+	must(t, err)
+	t.Cleanup(func() { must(t, w.Close()) })
+	w.openStations(w.world)
+	w.begin()
+	t.Cleanup(func() { w.end() })
+	return w
 }

@@ -3,6 +3,7 @@ package explorer
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"slices"
 	"sync"
 
@@ -117,23 +118,33 @@ func (d *directory) learn(env seal.Envelope) (api.NoticeEvent, error) {
 		}
 		return api.NoticeEvent{Subject: "contract", ID: decimal(n), Event: "signed"}, nil
 	case proof.TypeEnrolment:
+		// People are a hundred times as many as robots, and of them only the number is
+		// wanted: Trust has read the rest.
+		var who struct {
+			Robot   string `json:"robot"`
+			Org     string `json:"org"`
+			Version uint64 `json:"version"`
+		}
+		if err := json.Unmarshal(env.Payload, &who); err != nil {
+			return api.NoticeEvent{}, err
+		}
+		if who.Robot == "" {
+			d.learnPerson(who.Org != "", who.Version)
+			return api.NoticeEvent{}, nil
+		}
 		enrolment, err := seal.DecodeEnrolment(env.Payload)
 		if err != nil {
 			return api.NoticeEvent{}, err
-		}
-		if enrolment.Robot == nil {
-			d.learnPerson(enrolment)
-			return api.NoticeEvent{}, nil
 		}
 		return d.learnRobot(enrolment, env.Digest()), nil
 	}
 	return api.NoticeEvent{}, nil
 }
 
-func (d *directory) learnPerson(e *seal.Enrolment) {
+func (d *directory) learnPerson(org bool, version uint64) {
 	switch {
-	case e.Version > 1:
-	case e.Org != nil:
+	case version > 1:
+	case org:
 		d.orgs++
 	default:
 		d.members++

@@ -113,6 +113,7 @@ type Explorer struct {
 	db       *store.DB
 	stations atomic.Pointer[Stations]
 	wake     chan struct{} // enough was counted to be saved
+	grown    chan struct{} // the log is about to be longer, or is
 
 	reports   reportTally
 	chains    chains
@@ -124,9 +125,6 @@ type Explorer struct {
 	supply    supplyCurve
 	coming    coming
 	heavy     chan struct{} // one token for each export or proof being made
-
-	indexing sync.Mutex
-	index    *archive.Index // opened when first needed
 
 	admitting sync.Mutex
 	subject   []byte // the registrar's secret, read when first needed
@@ -161,7 +159,7 @@ func New(ctx context.Context, o Options) (*Explorer, error) {
 		return nil, err
 	}
 	e := &Explorer{
-		Options: o, TokenBook: TokenBook{db: db, clock: o.Clock}, log: o.Logger.With("room", "explorer"), db: db, wake: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy),
+		Options: o, TokenBook: TokenBook{db: db, clock: o.Clock}, log: o.Logger.With("room", "explorer"), db: db, wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy),
 		details: newCache[uint64, *detail](keptDetails), totals: newCache[string, vault.Totals](keptTotals),
 	}
 	e.catalogue = catalogue{db: db, shelf: o.Shelf, log: archive.OpenLog(os.DirFS(filepath.Join(o.Data, "log")))}
@@ -185,8 +183,8 @@ func (e *Explorer) Attach(ctx context.Context, s Stations) error {
 	return nil
 }
 
-// Run follows Trust's documents for the feed and saves what was counted, until ctx
-// ends; it returns nil then.
+// Run follows Trust's documents for the feed, reads the log as it grows, and saves what
+// was counted, until ctx ends; it returns nil then.
 func (e *Explorer) Run(ctx context.Context) error {
 	s, err := e.attached()
 	if err != nil {
@@ -194,12 +192,18 @@ func (e *Explorer) Run(ctx context.Context) error {
 	}
 	changed, stop := s.Trust.DB.Watch()
 	defer stop()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reading.Go(func() { e.readOn(ctx) })
 	for {
 		if err := e.follow(ctx, s); err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {
 		case <-changed:
+			nudge(e.grown)
 		case <-e.wake:
 			if err := e.postings.save(ctx, e.db); err != nil && ctx.Err() == nil {
 				return err
@@ -207,6 +211,30 @@ func (e *Explorer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// readOn takes in what is logged, so that whoever asks first after a quiet night does not
+// wait for a night's entries.
+func (e *Explorer) readOn(ctx context.Context) {
+	for {
+		// A request meets the same error and tells it.
+		if err := e.catalogue.refresh(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("the log was not read on", "error", err)
+		}
+		select {
+		case <-e.grown:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// nudge wakes who waits at a channel, unless it is awake.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -225,11 +253,6 @@ func (e *Explorer) Close() error {
 	var errs []error
 	if e.stations.Load() != nil {
 		errs = append(errs, e.postings.save(context.Background(), e.db))
-	}
-	e.indexing.Lock()
-	defer e.indexing.Unlock()
-	if e.index != nil {
-		errs = append(errs, e.index.Close())
 	}
 	return errors.Join(append(errs, e.db.Close())...)
 }

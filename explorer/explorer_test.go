@@ -241,7 +241,11 @@ func (w *town) contractsAndRobots(t *testing.T) {
 	if len(robots) != 2 || robots[0].ID != "robot-a" || robots[1].ID != "robot-b" {
 		t.Fatalf("%+v", robots)
 	}
-	a := robots[0]
+	a, err := w.Robot(ctx, "robot-a")
+	must(t, err)
+	if robots[0].RecentRefusals == nil || len(robots[0].RecentRefusals) != 0 || robots[0].Enrolment != nil {
+		t.Errorf("in a list: %+v", robots[0])
+	}
 	if a.Reports != 3 || a.Void != 1 || a.LastSeq != 3 || a.LastDigest != w.robots[0].Digest.String() || len(a.RecentRefusals) != 1 || a.RecentRefusals[0].Rule != "not_assigned" ||
 		!slices.Equal(a.Contracts, []uint64{1}) || len(a.Keys) != 2 || a.Watts != 1 {
 		t.Errorf("%+v", a)

@@ -69,11 +69,13 @@ func (e *Explorer) Stopped(digger string, fault *proof.Fault) {
 
 // Poured is the hook mint.Options.Poured.
 func (e *Explorer) Poured(p proof.Pour) {
+	nudge(e.grown)
 	e.publish(api.PourEvent{Refinery: p.Refinery, Seq: p.Seq, First: p.First, Ingots: p.Count})
 }
 
 // Minted is the hook mint.Options.Minted.
 func (e *Explorer) Minted(m mint.Minted) {
+	nudge(e.grown)
 	for _, c := range m.Certificates {
 		e.publish(api.CertificateEvent{CertificateSummary: e.summary(c, c.Digest().String())})
 	}
@@ -82,10 +84,7 @@ func (e *Explorer) Minted(m mint.Minted) {
 // Posted is the hook vault.Options.Posted.
 func (e *Explorer) Posted(p vault.Posted) {
 	if e.postings.add(&p) {
-		select {
-		case e.wake <- struct{}{}:
-		default:
-		}
+		nudge(e.wake)
 	}
 	e.publish(postingEvent(&p))
 	if p.Members > 0 {

@@ -115,13 +115,13 @@ func (e *Explorer) Ore(ctx context.Context, serial, index uint64) (api.Ore, erro
 		return api.Ore{}, err
 	}
 	defer done()
-	bundle, err := e.bundle(ctx, serial)
+	x, err := e.exporterOf(ctx, s, serial)
 	if err != nil {
 		return api.Ore{}, err
 	}
-	made, err := bundle.Ore(index, e.Profile.OrePerIngot)
+	made, err := x.Ore(serial, index)
 	if err != nil {
-		return api.Ore{}, err
+		return api.Ore{}, pruned(err)
 	}
 	file, err := json.Marshal(made)
 	if err != nil {
@@ -205,7 +205,8 @@ func texts(path []merkle.Hash) []string {
 
 // Export implements [api.Reader].
 func (e *Explorer) Export(ctx context.Context, serial uint64) (io.ReadCloser, error) {
-	if _, err := e.attached(); err != nil {
+	s, err := e.attached()
+	if err != nil {
 		return nil, err
 	}
 	done, err := e.begin(ctx)
@@ -213,9 +214,13 @@ func (e *Explorer) Export(ctx context.Context, serial uint64) (io.ReadCloser, er
 		return nil, err
 	}
 	defer done()
-	bundle, err := e.bundle(ctx, serial)
+	x, err := e.exporterOf(ctx, s, serial)
 	if err != nil {
 		return nil, err
+	}
+	bundle, err := x.Export(serial)
+	if err != nil {
+		return nil, pruned(err)
 	}
 	document, err := json.Marshal(bundle)
 	if err != nil {
@@ -224,39 +229,17 @@ func (e *Explorer) Export(ctx context.Context, serial uint64) (io.ReadCloser, er
 	return io.NopCloser(bytes.NewReader(document)), nil
 }
 
-// bundle puts together what backs a certificate.
-func (e *Explorer) bundle(ctx context.Context, serial uint64) (*proof.Bundle, error) {
+// exporterOf is the exporter for a certificate whose run is logged.
+func (e *Explorer) exporterOf(ctx context.Context, s *Stations, serial uint64) (*archive.Exporter, error) {
 	if err := e.catalogue.refresh(ctx); err != nil {
 		return nil, err
 	}
-	if last, err := e.catalogue.last(ctx); err != nil || serial < 1 || serial > last {
-		if err == nil {
-			err = api.NotFound("certificate", serial)
-		}
-		return nil, err
-	}
-	x, err := e.indexed(ctx, serial)
+	last, err := e.catalogue.last(ctx)
 	if err != nil {
 		return nil, err
 	}
-	bundle, err := x.Export(serial)
-	return bundle, pruned(err)
-}
-
-// indexed opens the archive's index when it is first needed, and has it read on
-// when it does not know a certificate yet.
-func (e *Explorer) indexed(ctx context.Context, serial uint64) (*archive.Index, error) {
-	e.indexing.Lock()
-	defer e.indexing.Unlock()
-	if e.index == nil {
-		x, err := archive.OpenIndex(ctx, e.Data, e.Profile)
-		if err != nil {
-			return nil, err
-		}
-		e.index = x
+	if serial < 1 || serial > last {
+		return nil, api.NotFound("certificate", serial)
 	}
-	if e.index.Certificates() >= serial {
-		return e.index, nil
-	}
-	return e.index, e.index.Refresh(ctx)
+	return e.exporter(ctx, s)
 }

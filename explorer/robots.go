@@ -49,6 +49,16 @@ func (e *Explorer) Robot(ctx context.Context, id string) (api.Robot, error) {
 	if err != nil {
 		return shown, err
 	}
+	err = s.Digger.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		refused, err := refusals(ctx, tx, "WHERE robot = ? ORDER BY id DESC LIMIT ?", id, recentRefusals)
+		for _, r := range refused {
+			shown.RecentRefusals = append(shown.RecentRefusals, r.Refusal)
+		}
+		return err
+	})
+	if err != nil {
+		return shown, err
+	}
 	shown.Enrolment, err = s.enrolmentOf(ctx, id)
 	return shown, err
 }
@@ -64,6 +74,7 @@ func (s *Stations) enrolmentOf(ctx context.Context, id string) (json.RawMessage,
 	return json.Marshal(env)
 }
 
+// robot is a robot as lists show it.
 func (e *Explorer) robot(ctx context.Context, s *Stations, id string) (api.Robot, error) {
 	var versions []*seal.Enrolment
 	s.Trust.With(func(r *proof.Registry) { versions = r.RobotVersions(id) })
@@ -80,16 +91,7 @@ func (e *Explorer) robot(ctx context.Context, s *Stations, id string) (api.Robot
 	if robot.Contracts == nil {
 		robot.Contracts = []uint64{}
 	}
-	err := s.Digger.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := figuresOf(ctx, tx, &robot); err != nil {
-			return err
-		}
-		refused, err := refusals(ctx, tx, "WHERE robot = ? ORDER BY id DESC LIMIT ?", id, recentRefusals)
-		for _, r := range refused {
-			robot.RecentRefusals = append(robot.RecentRefusals, r.Refusal)
-		}
-		return err
-	})
+	err := s.Digger.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error { return figuresOf(ctx, tx, &robot) })
 	return robot, err
 }
 

@@ -46,16 +46,13 @@ func (e *Explorer) SolvencyFile(ctx context.Context, account string) ([]byte, er
 	if err != nil {
 		return nil, noStatement(err)
 	}
-	x, err := e.logged(ctx)
+	x, err := e.exporter(ctx, s)
 	if err != nil {
 		return nil, noStatement(err)
 	}
-	l, statement, err := x.Statement(seq)
+	l, err := places{ctx, e, s}.statement(x, seq)
 	if err != nil {
 		return nil, noStatement(err)
-	}
-	if statement.Seq != seq {
-		return nil, api.Errorf(api.CodeUnavailable, "A new statement was made just now and is not logged yet. Try again in a few seconds.")
 	}
 	charters, err := x.Charters()
 	if err != nil {

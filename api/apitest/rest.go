@@ -61,9 +61,6 @@ func (r *Fake) robot(i uint64) api.Robot {
 	if i == 3 {
 		robot.Energy = "rated"
 	}
-	if i%3 > 0 {
-		robot.RecentRefusals = append(robot.RecentRefusals, r.refusal(i))
-	}
 	return robot
 }
 
@@ -76,7 +73,11 @@ func (r *Fake) Robots(_ context.Context, page api.Page) (api.List[api.Robot], er
 func (r *Fake) Robot(_ context.Context, id string) (api.Robot, error) {
 	for i, name := range r.Fleet {
 		if name == id {
-			return r.robot(uint64(i)), nil
+			robot := r.robot(uint64(i))
+			if i%3 > 0 {
+				robot.RecentRefusals = append(robot.RecentRefusals, r.refusal(uint64(i)))
+			}
+			return robot, nil
 		}
 	}
 	return api.Robot{}, api.NotFound("robot", id)
