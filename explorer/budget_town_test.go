@@ -226,7 +226,6 @@ type filling struct {
 	last string // order of ada, the newest
 
 	postings []ledger.Posting
-	known    map[string]ledger.Known
 	writes   []func(context.Context, *sql.Tx) error
 }
 
