@@ -228,10 +228,13 @@ func view(ctx context.Context, pool *sql.DB, e engine, path string, fn func(cont
 		tx, err = pool.BeginTx(ctx, e.reading())
 	}
 	if err != nil {
+		if err = stopped(ctx, err); interrupted(ctx, err) {
+			return err
+		}
 		return classify("view", path, err)
 	}
 	defer tx.Rollback()
-	err = fn(ctx, tx)
+	err = stopped(ctx, fn(ctx, tx))
 	if interrupted(ctx, err) {
 		return err
 	}

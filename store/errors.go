@@ -130,3 +130,13 @@ func codeOfResult(rc int) (Code, string) {
 func interrupted(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
+
+// stopped says that a statement of SQLite ended because its context did: the driver tells of it
+// by a code of its own.
+func stopped(ctx context.Context, err error) error {
+	var se *sqlite.Error
+	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) && errors.As(err, &se) && se.Code()&0xff == sqlite3.SQLITE_INTERRUPT {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
