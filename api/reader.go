@@ -398,27 +398,27 @@ type Contract struct {
 
 // Robot is an enrolled robot and what it did.
 type Robot struct {
-	ID             string    `json:"id"`
-	Owner          string    `json:"owner"`
-	Digger         string    `json:"digger"`
-	Version        uint64    `json:"version" doc:"Version of its enrolment"`
-	Watts          uint64    `json:"watts"`
-	Tokens         uint64    `json:"tokens_per_second"`
-	Energy         string    `json:"energy" enum:"metered,rated"`
-	Enrolled       int64     `json:"enrolled_ms"`
-	Retired        bool      `json:"retired,omitempty" doc:"All its keys have ended: it works no more"`
-	Keys           []Key     `json:"keys" nullable:"false"`
-	Contracts      []uint64  `json:"contracts" nullable:"false"`
-	Reports        uint64    `json:"reports"`
-	Ore            uint64    `json:"ore"`
-	Void           uint64    `json:"void" doc:"Reports that broke a rule"`
-	LastSeq        uint64    `json:"last_seq"`
-	LastDigest     string    `json:"last_digest,omitempty"`
-	LastReading    int64     `json:"last_reading_ms,omitempty"`
-	Working        bool      `json:"working"`
+	ID          string   `json:"id"`
+	Owner       string   `json:"owner"`
+	Digger      string   `json:"digger"`
+	Version     uint64   `json:"version" doc:"Version of its enrolment"`
+	Watts       uint64   `json:"watts"`
+	Tokens      uint64   `json:"tokens_per_second"`
+	Energy      string   `json:"energy" enum:"metered,rated"`
+	Enrolled    int64    `json:"enrolled_ms"`
+	Retired     bool     `json:"retired,omitempty" doc:"All its keys have ended: it works no more"`
+	Keys        []Key    `json:"keys" nullable:"false"`
+	Contracts   []uint64 `json:"contracts" nullable:"false"`
+	Reports     uint64   `json:"reports"`
+	Ore         uint64   `json:"ore"`
+	Void        uint64   `json:"void" doc:"Reports that broke a rule"`
+	LastSeq     uint64   `json:"last_seq"`
+	LastDigest  string   `json:"last_digest,omitempty"`
+	LastReading int64    `json:"last_reading_ms,omitempty"`
+	Working     bool     `json:"working"`
 	// RecentRefusals and Enrolment are left out of lists.
-	RecentRefusals []Refusal `json:"recent_refusals" nullable:"false" doc:"The newest ten; in lists none"`
-	Enrolment json.RawMessage `json:"enrolment,omitempty" doc:"The newest version of its enrolment, DSSE JSON; not in lists"`
+	RecentRefusals []Refusal       `json:"recent_refusals" nullable:"false" doc:"The newest ten; in lists none"`
+	Enrolment      json.RawMessage `json:"enrolment,omitempty" doc:"The newest version of its enrolment, DSSE JSON; not in lists"`
 }
 
 // Key is a public key of the charter or of an enrolment.

@@ -366,3 +366,8 @@ func (w *town) recount(t *testing.T) {
 	}
 	reopen()
 }
+
+func TestTheLogIsReadWithoutBeingAskedFor(t *testing.T) {
+	w := newTown(t)
+	w.until("the log is read", func() bool { return w.Explorer.Read() == uint64(len(w.reserve.Log)) })
+}

@@ -63,7 +63,7 @@ var lives = map[string]life{
 		await:  [][2]string{{"PIN=", "robotorq proof export 1 --out ~/awaited.json"}, {"witness conflicts", "test -f w/witness.db"}},
 		notRun: []string{"steps of test/all.sh of their own, of many minutes"}},
 	"docs/simulator.md":    {notRun: []string{tooLong}},
-	"docs/performance.md":  {notRun: []string{tooLong, tooLong, tooLong, tooLong}},
+	"docs/performance.md":  {notRun: []string{tooLong, tooLong, "the step test of test/all.sh runs it", tooLong, tooLong}},
 	"docs/attack-book.md":  {notRun: []string{"the steps test and whole-system of test/all.sh run these tests"}},
 	"docs/contributing.md": {dir: "root", notRun: []string{whole}},
 	"docs/marketplace.md":  {by: "test/bitcoin/market/guide_test.go"},
