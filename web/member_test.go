@@ -438,8 +438,6 @@ func TestAPageThatNobodyUsesEnds(t *testing.T) {
 	began := time.Now()
 	clock := &memberClock{now: began, waits: make(chan time.Duration)}
 	p := openPane(t, "member:ada", b.url, false, clock).opened()
-	ended := make(chan struct{})
-	go func() { p.page.Wait(t.Context()); close(ended) }()
 	clock.mu.Lock()
 	clock.now = clock.now.Add(4 * time.Minute)
 	clock.mu.Unlock()
@@ -450,6 +448,8 @@ func TestAPageThatNobodyUsesEnds(t *testing.T) {
 	if status, _, _ := p.asks(p.http, "GET", p.base+"/", nil, http.Header{"Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Site": {"same-origin"}}); status != http.StatusOK {
 		t.Errorf("a page that renews itself: %d", status)
 	}
+	ended := make(chan struct{})
+	go func() { p.page.Wait(t.Context()); close(ended) }()
 	for {
 		select {
 		case d := <-clock.waits:

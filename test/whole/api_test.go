@@ -195,9 +195,6 @@ func (x *town) curl(t *testing.T, files string, o conform.Operation) (status int
 	command = strings.Replace(command, " -sOJ ", " -s ", 1) // the answer is compared here, not kept
 	command = strings.Replace(command, "--data-binary @", "--data-binary @"+files+"/", 1)
 	command += ` --max-time 20 -o "$OUT" -w '%{http_code} %{content_type}'`
-	if o.ID == "events" {
-		command = strings.Replace(command, "--max-time 20", "--max-time 3", 1)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", command)
