@@ -17,6 +17,7 @@ import (
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/feed"
+	"robotorq.org/reserve/feed/feedtest"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
@@ -367,25 +368,11 @@ func (w *city) speak(ctx context.Context) (said []seal.Envelope) {
 	kinds := map[string]bool{}
 	w.wait("the vault has spoken", func() bool {
 		said = said[:0]
-		must(w.t, db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			rows, err := tx.QueryContext(ctx, "SELECT body FROM bus_outbox ORDER BY seq")
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var raw []byte
-				if err := rows.Scan(&raw); err != nil {
-					return err
-				}
-				env, err := seal.DecodeEnvelope(raw)
-				if err != nil {
-					return err
-				}
-				said, kinds[env.PayloadType] = append(said, env), true
-			}
-			return rows.Err()
-		}))
+		for _, body := range feedtest.Handed(w.t, db, prooftest.Vault) {
+			env, err := seal.DecodeEnvelope(body)
+			must(w.t, err)
+			said, kinds[env.PayloadType] = append(said, env), true
+		}
 		return kinds[proof.TypeSolvency] && kinds[proof.TypeHead]
 	})
 	cancel()

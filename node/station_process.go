@@ -115,14 +115,7 @@ func (n *Node) openHandedOver(context.Context) (err error) {
 }
 
 // runs tells whether a station works in this process without books.
-func (n *Node) runs(service string) bool {
-	for _, s := range n.cfg.Stations {
-		if s == service {
-			return true
-		}
-	}
-	return false
-}
+func (n *Node) runs(service string) bool { return slices.Contains(n.cfg.Stations, service) }
 
 func (n *Node) openStations(ctx context.Context) error {
 	if n.runs(ServiceDigger) {

@@ -6,12 +6,9 @@ import (
 	"embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"html/template"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"path"
 	"strings"
 	"sync"
 	"time"
@@ -67,49 +64,26 @@ func NewMember(o MemberOptions) (*Member, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	site := &Site{mux: http.NewServeMux()}
-	if err := site.mountAssets(); err != nil {
+	mux := http.NewServeMux()
+	assets, err := mountAssets(mux)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := parsePages(memberTemplates, "templates/member", template.FuncMap{"kind": kindText, "jt": number, "notice": noticeText})
+	if err != nil {
 		return nil, err
 	}
 	m := &Member{
-		options: o, purse: o.Purse, mux: site.mux, assets: site.assets,
+		options: o, purse: o.Purse, mux: mux, assets: assets, pages: pages,
 		door: newDoor(o.Address, o.Idle, o.Clock), orders: newDrawer(), bonds: newBondShelf(o), streams: make(chan struct{}, maxMemberStreams),
-	}
-	if err := m.parse(); err != nil {
-		return nil, err
 	}
 	m.routes()
 	return m, nil
 }
 
-func (m *Member) parse() error {
-	names, err := fs.Glob(memberTemplates, "templates/member/*.html")
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	extra := template.FuncMap{"kind": kindText, "jt": number, "notice": noticeText}
-	m.pages = make(map[string]*template.Template, len(names))
-	for _, name := range names {
-		base := strings.TrimSuffix(path.Base(name), ".html")
-		if base == "base" || base == "parts" {
-			continue
-		}
-		page, err := template.New("base.html").Funcs(functions()).Funcs(extra).
-			ParseFS(memberTemplates, "templates/member/base.html", "templates/member/parts.html", name)
-		if err != nil {
-			return fmt.Errorf("web: %w", err)
-		}
-		m.pages[base] = page
-	}
-	return nil
-}
-
 // routes: everything but the way in and the assets lies below the session's own path.
 func (m *Member) routes() {
 	m.mux.HandleFunc("GET /open/{code}", m.enter)
-	m.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, m.assets+"/favicon.svg", http.StatusFound)
-	})
 	m.mux.HandleFunc("/", m.nowhere)
 	for pattern, page := range map[string]memberPage{
 		"GET /{$}":                  m.home,
@@ -167,15 +141,7 @@ func (m *Member) below(pattern string) string {
 
 // ServeHTTP implements http.Handler.
 func (m *Member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	// Not no-referrer: with that browsers say "Origin: null" of our own forms.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	guardPage(w.Header())
 	if err := m.door.guard(r); err != nil {
 		m.render(w, r, m.failed(r, err))
 		return

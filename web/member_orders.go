@@ -300,6 +300,12 @@ func sectionOf(o ledger.Order) string {
 // confirm signs a prepared order and sends it. A second confirmation of the same one, while
 // the first is under way or later, gets the first one's outcome.
 func (m *Member) confirm(r *http.Request) (memberView, error) {
+	return m.signed(r, orderPrepared, m.deliverPrepared)
+}
+
+// signed lets do act on an order that is in a state, one request at a time, and leads to the
+// order's page. In another state nothing is done: its page says how it stands.
+func (m *Member) signed(r *http.Request, state orderState, do func(context.Context, *prepared) error) (memberView, error) {
 	if err := m.signing(); err != nil {
 		return memberView{}, err
 	}
@@ -307,25 +313,28 @@ func (m *Member) confirm(r *http.Request) (memberView, error) {
 	if err != nil {
 		return memberView{}, err
 	}
-	there := memberView{Go: "/orders/" + id}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != orderPrepared {
-		return there, nil
+	if p.state == state {
+		// What was begun is finished, also when the browser goes away.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deliverWithin)
+		defer cancel()
+		err = do(ctx, p)
 	}
+	return memberView{Go: "/orders/" + id}, err
+}
+
+func (m *Member) deliverPrepared(ctx context.Context, p *prepared) (err error) {
 	if uint64(m.options.Clock.Now().UnixMilli()) >= p.order.Expires {
-		return there, nil // its page says so
+		return nil // its page says so
 	}
-	// What was begun is finished, also when the browser goes away.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deliverWithin)
-	defer cancel()
 	if p.bond != nil {
 		p.issued, p.receipt, err = m.purse.Issue(ctx, m.options.Bonds, m.options.Passphrase, *p.bond, p.order)
 	} else {
 		p.receipt, err = m.deliver(ctx, p.order)
 	}
 	p.settle(m, ctx, err)
-	return there, nil
+	return nil
 }
 
 func (m *Member) deliver(ctx context.Context, o ledger.Order) (api.Receipt, error) {
@@ -376,32 +385,21 @@ func refusedInWords(err error, text string) string {
 
 // again asks what became of an order that was not answered, by sending the very same one.
 func (m *Member) again(r *http.Request) (memberView, error) {
-	if err := m.signing(); err != nil {
-		return memberView{}, err
-	}
-	p, id, err := m.orderOf(r)
-	if err != nil {
-		return memberView{}, err
-	}
-	there := memberView{Go: "/orders/" + id}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.state != orderDoubt {
-		return there, nil
-	}
+	return m.signed(r, orderDoubt, m.askAgain)
+}
+
+func (m *Member) askAgain(ctx context.Context, p *prepared) error {
 	kept, err := m.purse.KeptOrders()
 	if err != nil {
-		return memberView{}, err
+		return err
 	}
 	at := slices.IndexFunc(kept, func(k purse.KeptOrder) bool { return k.Order.ID == p.order.ID })
 	if at < 0 {
-		return memberView{}, &memberFault{Title: "The order is gone", Text: "Its file no longer lies beside the wallet. Whether it was done, the statement shows.", Status: http.StatusGone}
+		return &memberFault{Title: "The order is gone", Text: "Its file no longer lies beside the wallet. Whether it was done, the statement shows.", Status: http.StatusGone}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), deliverWithin)
-	defer cancel()
 	if _, err := m.purse.Meet(ctx); err != nil {
 		p.why = &memberFault{Text: err.Error()}
-		return there, nil
+		return nil
 	}
 	receipt, outcome, err := m.purse.Settle(ctx, kept[at])
 	switch {
@@ -415,7 +413,7 @@ func (m *Member) again(r *http.Request) (memberView, error) {
 	default:
 		p.why = &memberFault{Text: err.Error()}
 	}
-	return there, nil
+	return nil
 }
 
 func (m *Member) receiptFile(r *http.Request) (attachment, error) {

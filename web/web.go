@@ -16,16 +16,11 @@ package web
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"html/template"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,10 +36,6 @@ var templateFiles embed.FS
 
 //go:embed assets
 var assetFiles embed.FS
-
-// contentPolicy allows what the pages are made of and nothing else.
-const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; " +
-	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // Options is what the node hands in; all but Bonds, Log and Version are required.
 type Options struct {
@@ -94,68 +85,15 @@ func New(o Options) (*Site, error) {
 	if o.Holders != nil {
 		s.sessions = newSessions(o.Holders, o.Clock)
 	}
-	if err := s.mountAssets(); err != nil {
+	var err error
+	if s.assets, err = mountAssets(s.mux); err != nil {
 		return nil, err
 	}
-	if err := s.parse(); err != nil {
+	if s.pages, err = parsePages(templateFiles, "templates", nil); err != nil {
 		return nil, err
 	}
 	s.routes()
 	return s, nil
-}
-
-func (s *Site) parse() error {
-	names, err := fs.Glob(templateFiles, "templates/*.html")
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	s.pages = make(map[string]*template.Template, len(names))
-	for _, name := range names {
-		base := strings.TrimSuffix(path.Base(name), ".html")
-		if base == "base" || strings.HasPrefix(base, "parts") {
-			continue
-		}
-		page, err := template.New("base.html").Funcs(functions()).
-			ParseFS(templateFiles, "templates/base.html", "templates/parts*.html", name)
-		if err != nil {
-			return fmt.Errorf("web: %w", err)
-		}
-		s.pages[base] = page
-	}
-	return nil
-}
-
-// mountAssets serves the embedded files under a path that changes with them,
-// so that browsers may keep them for ever.
-func (s *Site) mountAssets() error {
-	files, err := fs.Sub(assetFiles, "assets")
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	digest := sha256.New()
-	err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := fs.ReadFile(files, name)
-		fmt.Fprintf(digest, "%s %d\n", name, len(data))
-		digest.Write(data)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	s.assets = "/assets/" + hex.EncodeToString(digest.Sum(nil)[:6])
-	server := http.StripPrefix(s.assets+"/", http.FileServerFS(files))
-	s.mux.HandleFunc("GET "+s.assets+"/", func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/") {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		server.ServeHTTP(w, r)
-	})
-	return nil
 }
 
 func (s *Site) routes() {
@@ -190,19 +128,11 @@ func (s *Site) routes() {
 	s.mux.HandleFunc("POST /sign-in", s.signIn)
 	s.mux.HandleFunc("POST /sign-out", s.signOut)
 	s.operatorRoutes()
-	s.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, s.assets+"/favicon.svg", http.StatusFound)
-	})
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", contentPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	// Not "no-referrer": browsers then send forms of our own pages with Origin: null.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	guardPage(w.Header())
 	s.mux.ServeHTTP(w, r)
 }
 

@@ -166,6 +166,7 @@ func TestEveryExampleRunsWithCurl(t *testing.T) {
 				x.read([]byte(body), &problem)
 			}
 			switch want := absent[o.ID]; {
+			case o.ID == "get-head" && status == http.StatusOK: // a full hour struck since the start
 			case o.Method == "GET" && problem.Code != want:
 				t.Errorf("%d %s: %.300s", status, problem.Code, body)
 			case o.Method != "GET" && (problem.Code == "not_found" || problem.Code == "method_not_allowed" || problem.Code == "unsupported_media_type" || problem.Code == "token_missing"):
