@@ -291,7 +291,8 @@ func (l *load) sign() error {
 	return parallel(l.clients, func(client int) error {
 		random := rand.New(rand.NewPCG(uint64(client), 1))
 		for range each {
-			env, err := l.reserve.Sign(client%l.Signing, l.order(client, random))
+			from, order := l.order(client, random)
+			env, err := l.reserve.Sign(from, order)
 			if err != nil {
 				return err
 			}
@@ -317,14 +318,16 @@ func parallel(n int, fn func(i int) error) error {
 	return errors.Join(faults...)
 }
 
-func (l *load) order(client int, random *rand.Rand) seal.Envelope {
+// order is the next of a client and who gives it: of signed ones, each signer in turn, so
+// that no wallet is empty before the time is over.
+func (l *load) order(client int, random *rand.Rand) (from int, env seal.Envelope) {
 	l.next[client]++
-	from := random.IntN(l.Members)
+	from = random.IntN(l.Members)
 	if l.mode != Unsigned {
-		from = client % l.Signing
+		from = int((uint64(client) + l.next[client]) % uint64(l.Signing))
 	}
 	id := l.next[client]<<16 | uint64(client)
-	return l.reserve.Send(from, id, l.reserve.Made, func() int { return random.IntN(l.Members) }, l.batch)
+	return from, l.reserve.Send(from, id, l.reserve.Made, func() int { return random.IntN(l.Members) }, l.batch)
 }
 
 // run lets the clients order until the time is over.
@@ -359,7 +362,8 @@ func (l *load) client(ctx context.Context, station *vault.Station, client int, u
 		var err error
 		switch l.mode {
 		case Unsigned:
-			err = post(ctx, station, l.order(client, random))
+			_, order := l.order(client, random)
+			err = post(ctx, station, order)
 		case Signed:
 			_, err = station.Execute(ctx, l.signed[client][n])
 		case Receipts:

@@ -352,7 +352,7 @@ func (b *Book) invest(n uint32, contract string, a torq.JT) error {
 	number, ok := b.contractNumber(contract)
 	c, found := b.contracts.get(number)
 	if !ok || !found {
-		return failf(CodeUnknownAccount, "there is no contract %q", clip(contract))
+		return failf(CodeUnknownAccount, "there is no contract %q that has been awarded; before that none takes investments", clip(contract))
 	}
 	if err := checkAmount(a); err != nil {
 		return err

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -235,14 +236,7 @@ func (m *Member) checkSolvency(r *http.Request) (memberView, error) {
 	if err != nil {
 		return memberView{}, err
 	}
-	if d.Expected, err = m.purse.Expect(ctx, data); err != nil {
-		return memberView{}, err
-	}
-	roots, err := m.purse.Roots()
-	if err != nil {
-		return memberView{}, err
-	}
-	s, err := purse.CheckCounted(data, m.purse.Account(), *d.Expected, roots)
+	s, err := m.counted(ctx, data, &d)
 	if fault := proof.AsFault(err); fault != nil {
 		d.Fault = fault.Error()
 	} else if err != nil {
@@ -251,6 +245,17 @@ func (m *Member) checkSolvency(r *http.Request) (memberView, error) {
 		d.Solvency = &s
 	}
 	return checksView(d), nil
+}
+
+func (m *Member) counted(ctx context.Context, data []byte, d *checkData) (s wallet.SolvencySummary, err error) {
+	roots, err := m.purse.Roots()
+	if err != nil {
+		return s, err
+	}
+	if d.Expected, err = m.purse.Expect(ctx, data, roots); err != nil {
+		return s, err
+	}
+	return purse.CheckCounted(data, m.purse.Account(), *d.Expected, roots)
 }
 
 func (m *Member) solvencyFile(r *http.Request) (attachment, error) {

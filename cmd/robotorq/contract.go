@@ -194,8 +194,23 @@ func (t contractTerms) into(p *proof.Proposal, now time.Time) (err error) {
 			return err
 		}
 	}
+	if err := releasable(p); err != nil {
+		return err
+	}
 	p.Deadline, err = timeOf("deadline", t.Deadline, now)
 	return err
+}
+
+// releasable refuses a release that would be over before its first tick: the whole markup
+// would fall due at once, which nobody means who leaves a figure out.
+func releasable(p *proof.Proposal) error {
+	switch {
+	case p.Release.Name == policy.Uniform && p.Release.Parameter == 0:
+		return errors.New(`release "uniform" needs how long it lasts: --release "uniform 10h"`)
+	case p.Release.Name != policy.Uniform && p.DateToMarket == 0:
+		return fmt.Errorf("release %q has its peak at the date to market: say it with --to-market 720h, or --release \"uniform 10h\"", p.Release.Name)
+	}
+	return nil
 }
 
 func orZero(text string) string {

@@ -55,7 +55,7 @@ func TestAProposalWithoutAnAnswerIsKeptAndSentAgainAsItIs(t *testing.T) {
 			url, sent := desk(t, r, inTurn(way))
 			file := filepath.Join(t.TempDir(), "works.json")
 			ok(t, "wallet", "new", "works", "--org", "--wallet", file)
-			propose := []string{"contract", "propose", "--wallet", file, "--url", url, "--owner", "works", "--robot", "robot-a", "--work", "7200", "--deadline", "24h"}
+			propose := []string{"contract", "propose", "--wallet", file, "--url", url, "--owner", "works", "--robot", "robot-a", "--work", "7200", "--release", "uniform 10h", "--deadline", "24h"}
 			o := fails(t, exitFailed, "whether the proposal was taken is not known", propose...)
 			_, kept, _ := strings.Cut(o.err, "--again ")
 			kept, _, _ = strings.Cut(kept, "`")
@@ -81,7 +81,7 @@ func TestAProposalThatANodeRefusesAtOnceIsNotKept(t *testing.T) {
 	url, sent := desk(t, r, nodesNo)
 	file := filepath.Join(t.TempDir(), "works.json")
 	ok(t, "wallet", "new", "works", "--org", "--wallet", file)
-	o := fails(t, exitFailed, "insufficient_funds", "contract", "propose", "--wallet", file, "--url", url, "--owner", "works", "--robot", "robot-a", "--work", "7200", "--deadline", "24h")
+	o := fails(t, exitFailed, "insufficient_funds", "contract", "propose", "--wallet", file, "--url", url, "--owner", "works", "--robot", "robot-a", "--work", "7200", "--release", "uniform 10h", "--deadline", "24h")
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), "proposal-*"))
 	must(t, err)
 	if len(left) != 0 || len(sent()) != 1 || strings.Contains(o.err, "not known") {

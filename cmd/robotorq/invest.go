@@ -74,6 +74,6 @@ func (c *investCmd) Run(ctx context.Context, std streams, g *global) error {
 	if g.JSON {
 		return writeJSON(std.Out, answer)
 	}
-	_, err = fmt.Fprintf(std.Out, "Invested %s in contract %d, posting %s.\n", amount.RTGrouped(), c.Contract, counted(receipt.Posting))
+	_, err = fmt.Fprintf(std.Out, "Invested %s (%s JT) in contract %d, posting %s.\n", amount.RTGrouped(), counted(int64(amount)), c.Contract, counted(receipt.Posting))
 	return err
 }

@@ -358,7 +358,7 @@ func (x *town) refusals(terms func(work, stake string, more ...string) []string)
 		x.lead(n, "reject")
 	}
 	x.refused("unknown_robot", []string{`"forge-8" is not bonded`},
-		"contract", "propose", "--wallet", x.wallet("works"), "--url", x.url, "--owner", "guild", "--robot", "forge-8", "--work", "1 RT", "--deadline", "1h")
+		"contract", "propose", "--wallet", x.wallet("works"), "--url", x.url, "--owner", "guild", "--robot", "forge-8", "--work", "1 RT", "--release", "uniform 10h", "--deadline", "1h")
 	x.refused("bad_signature", nil, "contract", "countersign", "1", "--key", filepath.Join(x.data, "keys", "vault.json"), "--url", x.url)
 }
 

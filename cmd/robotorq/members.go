@@ -22,6 +22,7 @@ type membersCmd struct {
 	Enrol    membersEnrolCmd    `cmd:"" help:"Admit a member, an organisation or a robot by its request."`
 	Freeze   membersFreezeCmd   `cmd:"" help:"Freeze a wallet: it receives and decays and pays nothing."`
 	Unfreeze membersUnfreezeCmd `cmd:"" help:"Let a frozen wallet pay again."`
+	Readmit  membersReadmitCmd  `cmd:"" help:"Admit one who left again."`
 	Leave    membersLeaveCmd    `cmd:"" help:"End a membership: the wallet stays, the dividend ends."`
 	Rebind   membersRebindCmd   `cmd:"" help:"Bind a wallet to other keys, for somebody who has lost them."`
 	Show     membersShowCmd     `cmd:"" help:"What the log says of a member or an organisation."`

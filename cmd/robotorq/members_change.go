@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"robotorq.org/reserve/api"
@@ -36,19 +38,35 @@ Example:
 }
 
 func (c *membersFreezeCmd) Run(ctx context.Context, std streams, g *global) error {
-	return c.status(ctx, std, g, seal.StatusFrozen)
+	return c.status(ctx, std, g, seal.StatusFrozen, seal.StatusActive)
 }
 
 type membersUnfreezeCmd struct{ registrarFlags }
 
 // Help is the long help with an example.
 func (membersUnfreezeCmd) Help() string {
-	return `Example:
+	return `Only a frozen wallet: whoever left is admitted again by robotorq members readmit.
+
+Example:
   robotorq members unfreeze member:ada`
 }
 
 func (c *membersUnfreezeCmd) Run(ctx context.Context, std streams, g *global) error {
-	return c.status(ctx, std, g, seal.StatusActive)
+	return c.status(ctx, std, g, seal.StatusActive, seal.StatusFrozen)
+}
+
+type membersReadmitCmd struct{ registrarFlags }
+
+// Help is the long help with an example.
+func (membersReadmitCmd) Help() string {
+	return `Whoever comes back after leaving has the same wallet, and the dividend from now on.
+
+Example:
+  robotorq members readmit member:ada`
+}
+
+func (c *membersReadmitCmd) Run(ctx context.Context, std streams, g *global) error {
+	return c.status(ctx, std, g, seal.StatusActive, seal.StatusLeft)
 }
 
 type membersLeaveCmd struct{ registrarFlags }
@@ -62,11 +80,11 @@ Example:
 }
 
 func (c *membersLeaveCmd) Run(ctx context.Context, std streams, g *global) error {
-	return c.status(ctx, std, g, seal.StatusLeft)
+	return c.status(ctx, std, g, seal.StatusLeft, seal.StatusActive, seal.StatusFrozen)
 }
 
-// status logs a new version with another status.
-func (f registrarFlags) status(ctx context.Context, std streams, g *global, status string) error {
+// status logs a new version with another status for one who has any of those of from.
+func (f registrarFlags) status(ctx context.Context, std streams, g *global, status string, from ...string) error {
 	return f.change(ctx, std, g, func(_ context.Context, _ *client.Client, e *seal.Enrolment) error {
 		var now *string
 		if e.Member != nil {
@@ -74,12 +92,21 @@ func (f registrarFlags) status(ctx context.Context, std streams, g *global, stat
 		} else {
 			now = &e.Org.Status
 		}
-		if *now == status {
+		switch {
+		case *now == status:
 			return fmt.Errorf("%s is %s already; nothing was done", f.Account, status)
+		case !slices.Contains(from, *now):
+			return fmt.Errorf("%s is not %s but %s; nothing was done%s", f.Account, strings.Join(from, " or "), *now, wayBack[*now])
 		}
 		*now = status
 		return nil
 	})
+}
+
+// wayBack is what makes an account active again.
+var wayBack = map[string]string{
+	seal.StatusLeft:   " (robotorq members readmit admits whoever left again)",
+	seal.StatusFrozen: " (robotorq members unfreeze lets a frozen wallet pay again)",
 }
 
 // change signs and logs the next version of an enrolment, as edit makes it.

@@ -121,7 +121,7 @@ func (c *walletCheckSolvencyCmd) check(ctx context.Context, std streams, roots [
 			}
 		}
 		if expected == nil {
-			if expected, err = w.Expect(ctx, data); err != nil {
+			if expected, err = w.Expect(ctx, data, roots); err != nil {
 				return purse.Explain(err)
 			}
 		}

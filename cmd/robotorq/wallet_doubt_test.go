@@ -101,7 +101,7 @@ func TestANoToAnOrderThatIsSentAgainIsNotAboutTheFirstTime(t *testing.T) {
 	_, kept, _ := strings.Cut(o.err, "--again ")
 	kept, _, _ = strings.Cut(kept, "`")
 	c.answer = nodesNo
-	fails(t, exitFailed, "whether it was done when it was sent before", "wallet", "send", "--again", kept, "--wallet", file, "--url", c.url)
+	fails(t, exitFailed, "not known", "wallet", "send", "--again", kept, "--wallet", file, "--url", c.url)
 	if _, err := os.Stat(kept); err != nil {
 		t.Errorf("the order is not kept: %v", err)
 	}

@@ -112,12 +112,13 @@ func (c *walletSendCmd) again(ctx context.Context, std streams, g *global) error
 	if err := meet(ctx, std, w); err != nil {
 		return err
 	}
-	r, err := w.Deliver(ctx, k.Envelope, o)
-	if purse.WasRefused(err) {
-		// It was sent before without an answer: this no is not about that time.
-		return fmt.Errorf("%w; whether it was done when it was sent before, `robotorq wallet statement` shows; it is kept in %s", err, c.Again)
-	}
-	if err != nil {
+	r, outcome, err := w.Settle(ctx, k)
+	switch {
+	case outcome == purse.OutcomeVoid:
+		return fmt.Errorf("the order was never done and never will be: %w", err)
+	case outcome == purse.OutcomePending && purse.WasRefused(err):
+		return fmt.Errorf("%w; it was not done so far, may be until it expires, and is kept in %s", err, c.Again)
+	case err != nil:
 		return err
 	}
 	op := o.Operations[0]
@@ -163,7 +164,7 @@ func (c amountFlags) run(ctx context.Context, std streams, g *global, f walletFl
 	if err != nil {
 		return err
 	}
-	return printDone(std, g, d, fmt.Sprintf("%s %s", what, amount.RTGrouped()))
+	return printDone(std, g, d, fmt.Sprintf("%s %s (%s JT)", what, amount.RTGrouped(), counted(int64(amount))))
 }
 
 type walletSaveCmd struct {

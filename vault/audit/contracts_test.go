@@ -187,7 +187,10 @@ func TestWorkThatIsSaidToBeAcceptedAndWasNeverPouredIsFound(t *testing.T) {
 	h.member(seal.RoleOrg, "acme")
 	a := h.Enrol("robot-a", 10, 4)
 	h.feed()
+	b := h.Enrol("robot-b", 10, 4)
+	h.feed()
 	contract := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 1), Robots: []string{a.ID}, Work: 3200})
+	other := h.fund(proof.Contract{ID: proof.ContractID(prooftest.Origin, 2), Robots: []string{b.ID}, Work: 32_000})
 	h.feed()
 	h.Dig(a.Report(contract.ID, a.Readings(20))) // half of it
 	for h.Pour(100) > 0 {
@@ -211,11 +214,24 @@ func TestWorkThatIsSaidToBeAcceptedAndWasNeverPouredIsFound(t *testing.T) {
 	if f := audited(); f != nil {
 		t.Errorf("before a day has passed, the refinery may be slow: %v", f)
 	}
-	h.Now += policy.Day + policy.Hour
-	c.set(h.Now)
-	h.member(seal.RoleMember, "bob")
-	h.feed()
-	h.words(last)
+	pours := func(hours int) {
+		for range hours {
+			h.Now += policy.Hour
+			b.End = h.Now - 60_000
+			h.Dig(b.Report(other.ID, b.Readings(2)))
+			for h.Pour(100) > 0 {
+			}
+		}
+		c.set(h.Now)
+		h.feed()
+		last = h.words(last)
+	}
+	h.Now += 2 * policy.Day
+	pours(1)
+	if f := audited(); f != nil {
+		t.Errorf("the refinery was away for two days and has work to catch up with: %v", f)
+	}
+	pours(25)
 	if f := audited(); f == nil || f.Rule != "accepted" || f.Artefact != fmt.Sprintf("posting %d", said) {
 		t.Errorf("posting %d: %v", said, f)
 	}

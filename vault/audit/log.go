@@ -26,6 +26,7 @@ type logged struct {
 	commands      []due             // what the vault has to post, in the order of the log
 	learnt        []merkle.Hash     // LeafHash of the envelopes that stations learn, in that order
 	contracts     map[uint64]uint64 // entry by number
+	refineries    map[uint64]string // of the contracts
 	distributions map[uint64]word[proof.Distribution]
 	heads         map[uint64]word[proof.Head]
 	members       members
@@ -38,10 +39,11 @@ type logged struct {
 	lastWord      uint64 // highest posting that a distribution tells of
 	lastHead      uint64
 
-	digests     []merkle.Hash     // of certificates, by serial
-	poured      map[uint64]uint64 // ingots by contract; counted when something depends on it
-	prunedPours uint64            // whose ingots are not counted
-	certificate proof.Link        // the last one
+	digests     []merkle.Hash       // of certificates, by serial
+	poured      map[uint64]uint64   // ingots by contract; counted when something depends on it
+	sealed      map[string][]uint64 // when pours were sealed, by refinery; counted with them
+	prunedPours uint64              // whose ingots are not counted
+	certificate proof.Link          // the last one
 	pending     []proof.Certificate
 	run         proof.Link
 	serial      uint64 // last one in a run
@@ -90,6 +92,7 @@ func (a *auditor) readLog(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, packs.Close()) }()
 	l := &a.log
 	l.registry = proof.NewRegistry(a.opts.Profile, a.opts.Roots)
+	l.refineries = map[uint64]string{}
 	l.contracts, l.distributions, l.heads = map[uint64]uint64{}, map[uint64]word[proof.Distribution]{}, map[uint64]word[proof.Head]{}
 	l.members = members{enrolled: map[string][]uint64{}, objections: map[merkle.Hash]bool{}}
 	l.statements = map[uint64]*stated{}
@@ -203,7 +206,7 @@ func (a *auditor) document(e archive.Entry, env seal.Envelope) error {
 			return err
 		}
 		_, number, err := proof.ParseContractID(c.ID)
-		l.contracts[number] = e.Index
+		l.contracts[number], l.refineries[number] = e.Index, c.Refinery
 		return err
 	}
 	return nil

@@ -24,7 +24,7 @@ func decodeEnvelope(raw []byte) (seal.Envelope, error) {
 // anything depends on them: contracts that were closed early, or whose work is said to be
 // accepted and is not minted. Records that were pruned are not counted.
 func (a *auditor) countPours(ctx context.Context) (err error) {
-	a.log.poured = map[uint64]uint64{}
+	a.log.poured, a.log.sealed = map[uint64]uint64{}, map[string][]uint64{}
 	if len(a.books.closed) == 0 && len(a.unminted()) == 0 {
 		return nil
 	}
@@ -51,7 +51,16 @@ func (a *auditor) countPours(ctx context.Context) (err error) {
 }
 
 func (a *auditor) countPour(packs *archive.Reader, e archive.Entry) error {
-	records, err := packs.Records(e.Digest)
+	env, err := packs.Envelope(archive.Spine, e.Digest)
+	if err != nil {
+		return err
+	}
+	p, err := proof.DecodePour(env.Payload)
+	if err != nil {
+		return fault("pour "+e.Digest.String(), "form", "%v", err)
+	}
+	a.log.sealed[p.Refinery] = append(a.log.sealed[p.Refinery], p.Sealed)
+	records, err := packs.RecordsOf(e.Digest, p)
 	if archive.IsCode(err, archive.CodeNotFound) {
 		a.log.prunedPours++
 		return nil
@@ -71,12 +80,28 @@ func (a *auditor) countPour(packs *archive.Reader, e archive.Entry) error {
 	return nil
 }
 
-// acceptLag is how long after the word that all work of a contract is accepted its last
-// ingot may be poured: the refinery may have been away.
-const acceptLag = policy.Day
+// acceptLag is for how long a refinery may be at work after the word that all work of a
+// contract is accepted before it pours its last ingot. While nothing is poured, as while
+// the refinery is away, no time passes but awayAfter.
+const (
+	acceptLag = policy.Day
+	awayAfter = policy.Hour
+)
+
+// worked is how long a refinery was at work after a time, by its pours.
+func (a *auditor) worked(refinery string, since uint64) (ms uint64) {
+	last := since
+	for _, sealed := range a.log.sealed[refinery] {
+		if sealed > last {
+			ms += min(sealed-last, awayAfter)
+			last = sealed
+		}
+	}
+	return ms
+}
 
 // unminted lists the contracts whose work was said to be accepted so long ago that all of
-// it must be poured, and of which certificates do not hold all.
+// it may have to be poured, and of which certificates do not hold all.
 func (a *auditor) unminted() (numbers []uint64) {
 	for number, said := range a.books.accepted {
 		t := a.books.tallies[number]
@@ -96,8 +121,8 @@ func (a *auditor) checkAccepted() error {
 		if a.log.prunedPours > 0 {
 			poured += t.minted // some of which may be counted twice: what is pruned is minted
 		}
-		if poured < t.terms.Work {
-			said := a.books.accepted[number]
+		said := a.books.accepted[number]
+		if poured < t.terms.Work && a.worked(a.log.refineries[number], said.time) > acceptLag {
 			return postingFault(said.seq, "accepted", "says at %d that all %d ore of contract %d are accepted; the log's pours hold %d", said.time, t.terms.Work, number, poured)
 		}
 	}

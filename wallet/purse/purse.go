@@ -42,6 +42,7 @@ import (
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/wallet"
 )
@@ -277,13 +278,17 @@ func (p *Purse) Roots() ([]merkle.Hash, error) {
 // Explain adds what to do next to what a node said.
 func Explain(err error) error {
 	var refused *client.Error
+	var broken *json.SyntaxError
+	var other *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
 	case client.Is(err, api.CodeUnknownAccount), client.Is(err, api.CodeBadSignature):
 		return fmt.Errorf("%w (are these keys enrolled here? `robotorq members enrol` admits a wallet)", err)
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), proof.AsFault(err) != nil:
 		return err
+	case errors.As(err, &broken), errors.As(err, &other):
+		return fmt.Errorf("the node's answer cannot be read: %w (is it a RoboTorq reserve of this version? --url names another node)", err)
 	}
 	return fmt.Errorf("%w (is the reserve running? --url names another node)", err)
 }
