@@ -51,10 +51,11 @@ type Code string
 
 // Codes.
 const (
-	CodeExists  Code = "exists"  // the destination is there already
-	CodeMissing Code = "missing" // there is no reserve, or no copy
-	CodeChanged Code = "changed" // a file of a copy is not as the manifest says
-	CodeMoving  Code = "moving"  // the directory was changed while it was copied (a prune): try again
+	CodeExists    Code = "exists"    // the destination is there already
+	CodeMissing   Code = "missing"   // there is no reserve, or no copy
+	CodeChanged   Code = "changed"   // a file of a copy is not as the manifest says
+	CodeElsewhere Code = "elsewhere" // the vault's books are in a database
+	CodeMoving    Code = "moving"    // the directory was changed while it was copied (a prune): try again
 )
 
 // Error is a failure with the path that it concerns.
@@ -106,12 +107,19 @@ func (m Manifest) Bytes() (sum int64) {
 	return sum
 }
 
+// BooksElsewhere is the file of a data directory whose vault keeps its books in a
+// PostgreSQL database. Without it a start that does not name the database would begin
+// other books beside them, and a copy would lack them unseen.
+const BooksElsewhere = "vault.db.elsewhere"
+
 // Options say what is copied where.
 type Options struct {
 	Data string // a data directory; its reserve may run
 	To   string // must not exist
 	Now  func() time.Time
-	Root bool // the root keys too, which should not lie on this machine at all
+	// WithoutBooks copies a directory whose vault's books are in a database, without them.
+	WithoutBooks bool
+	Root         bool // the root keys too, which should not lie on this machine at all
 }
 
 // Take copies a data directory. What it returns is on disk.
@@ -119,6 +127,9 @@ func Take(ctx context.Context, o Options) (m Manifest, err error) {
 	m = Manifest{Version: version, Root: o.Root}
 	if m.Reserve, err = os.ReadFile(filepath.Join(o.Data, "reserve.json")); err != nil {
 		return m, &Error{Code: CodeMissing, Path: o.Data, Detail: "there is no reserve", Err: err}
+	}
+	if err := o.booksElsewhere(); err != nil {
+		return m, err
 	}
 	if _, err := os.Lstat(o.To); !errors.Is(err, fs.ErrNotExist) {
 		return m, &Error{Code: CodeExists, Path: o.To, Detail: "is there already; a copy wants a new name"}
@@ -145,6 +156,21 @@ func Take(ctx context.Context, o Options) (m Manifest, err error) {
 		return m, err
 	}
 	return m, settle(dir, o.To)
+}
+
+// booksElsewhere refuses to copy a directory whose vault keeps its books in a database
+// unless that was asked for.
+func (o Options) booksElsewhere() error {
+	_, err := os.Lstat(filepath.Join(o.Data, BooksElsewhere))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && o.WithoutBooks:
+		return nil
+	case err == nil:
+		return &Error{Code: CodeElsewhere, Path: o.Data, Detail: "the vault's books are in a PostgreSQL database, which this does not copy: stop the reserve, copy the database with pg_dump, and this with --without-books"}
+	}
+	return err
 }
 
 func take(ctx context.Context, o Options, dir string, m *Manifest) (err error) {

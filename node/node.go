@@ -16,12 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -68,6 +66,8 @@ type Config struct {
 	Bus          string // nats://host:port, or tls://
 	ServiceToken string
 	Database     string // of the one station here: a PostgreSQL address instead of a file
+
+	VaultDatabase string // of a reserve's vault: a PostgreSQL address instead of a file
 
 	Log     *slog.Logger // discarded if nil
 	Version string
@@ -263,24 +263,6 @@ func (n *Node) openBus(ctx context.Context) (err error) {
 		n.later(n.bus.Close)
 	}
 	return err
-}
-
-// openStores opens one file for each station.
-func (n *Node) openStores(ctx context.Context) error {
-	books := schemas()
-	if n.isApart(ServiceRefinery) {
-		delete(books, ServiceRefinery)
-	}
-	n.latency = newLatencies(slices.Collect(maps.Keys(books))...)
-	for name, schemas := range books {
-		db, err := store.Open(ctx, n.path(name+".db"), store.Options{Schemas: schemas, Committing: n.latency.committing(name, n.clock)})
-		if err != nil {
-			return err
-		}
-		n.later(db.Close)
-		n.dbs[name] = db
-	}
-	return nil
 }
 
 // schemas are the tables of each station's file.

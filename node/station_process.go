@@ -183,13 +183,20 @@ func (n *Node) stationBook(ctx context.Context, name string, o store.Options) (*
 	if err != nil || gone {
 		return db, err
 	}
-	if err := moveBook(ctx, path, db, o.Schemas); err != nil {
+	if err = copyBook(ctx, path, db, o.Schemas); err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-func moveBook(ctx context.Context, path string, into *store.DB, schemas []store.Schema) error {
+// copyBook copies the books in a file into those of a database, unless that was done.
+func copyBook(ctx context.Context, path string, into *store.DB, schemas []store.Schema) error {
 	from, err := store.Open(ctx, path, store.Options{Schemas: schemas})
 	if err != nil {
 		return err
@@ -205,13 +212,7 @@ func moveBook(ctx context.Context, path string, into *store.DB, schemas []store.
 			err = fmt.Errorf("both %s and the database hold books of this station, and not the same: move the one aside that is old", path)
 		}
 	}
-	if err = errors.Join(err, from.Close()); err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return errors.Join(err, from.Close())
 }
 
 // lastSent is the last message of each outbox in a book.

@@ -231,9 +231,9 @@ func (n *Node) connect(ctx context.Context) {
 // relay hands over what the stations of this process have for others.
 func (n *Node) relay(ctx context.Context) {
 	for _, box := range n.boxes {
-		n.start(ctx, "outbox of "+box.Producer(), func(ctx context.Context) error {
+		n.start(ctx, "outbox of "+box.Producer(), n.enduring("outbox of "+box.Producer(), func(ctx context.Context) error {
 			return box.Run(ctx, n.bus, bus.RelayOptions{Clock: n.clock, Log: n.log})
-		})
+		}))
 	}
 }
 
@@ -258,7 +258,7 @@ func own(subject string, err error) []string {
 
 // follow starts one consumer of one producer.
 func (n *Node) follow(ctx context.Context, db, consumer, producer string, subjects []string, handle func(context.Context, []bus.Message) error) {
-	n.start(ctx, consumer+" following "+producer, func(ctx context.Context) error {
+	n.start(ctx, consumer+" following "+producer, n.enduring(consumer+" following "+producer, func(ctx context.Context) error {
 		err := bus.Consume(ctx, n.bus, bus.Consumer{
 			Name: consumer, Producer: producer, Subjects: subjects, Mark: bus.StoredMark(n.dbs[db], consumer, producer),
 			Handle: handle, Clock: n.clock, Log: n.log,
@@ -273,7 +273,7 @@ func (n *Node) follow(ctx context.Context, db, consumer, producer string, subjec
 		n.latency.refuse(db, ruleOf(err))
 		<-ctx.Done()
 		return nil
-	})
+	}))
 }
 
 // ruleOf is the code under which a consumer refused.

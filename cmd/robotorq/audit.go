@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"robotorq.org/reserve/backup"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/vault/audit"
 	"robotorq.org/reserve/wallet/purse"
@@ -14,6 +15,7 @@ type auditCmd struct {
 	Data     string   `placeholder:"DIR" help:"Data directory (default: ${data})."`
 	Root     []string `sep:"none" placeholder:"HEX" help:"Pin the charter to this root key (64 hex digits, repeatable)."`
 	Receipts []string `type:"existingfile" sep:"none" placeholder:"FILE" help:"Receipts that a wallet has kept (its .receipts file): each must be in the books (repeatable)."`
+	Books    string   `placeholder:"URL" help:"PostgreSQL database with the vault's books, as robotorq up --vault-db names it (default: the file in the data directory)."`
 	Profile  string   `hidden:""`
 }
 
@@ -53,8 +55,11 @@ func (c *auditCmd) Run(ctx context.Context, std streams, g *global) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	if c.Books == "" && !absent(r.path(backup.BooksElsewhere)) {
+		return &exitError{exitUsage, fmt.Errorf("the vault's books of %s are in a PostgreSQL database: name it with --books", dir)}
+	}
 	bar := newProgress(std.Err, g.JSON)
-	sum, err := audit.Run(ctx, dir, audit.Options{Profile: r.profile, Origin: r.origin, Roots: roots, Receipts: receipts, Progress: bar.at})
+	sum, err := audit.Run(ctx, dir, audit.Options{Books: c.Books, Profile: r.profile, Origin: r.origin, Roots: roots, Receipts: receipts, Progress: bar.at})
 	bar.end()
 	f := proof.AsFault(err)
 	if err != nil && f == nil {

@@ -9,10 +9,11 @@ import (
 )
 
 type backupCmd struct {
-	To       string `arg:"" help:"New directory for the copy."`
-	Data     string `placeholder:"DIR" help:"Data directory (default: ${data})."`
-	RootKeys bool   `help:"Copy the root keys too, which belong off this machine."`
-	Check    bool   `help:"Only compare an existing copy with its manifest, byte for byte."`
+	To           string `arg:"" help:"New directory for the copy."`
+	Data         string `placeholder:"DIR" help:"Data directory (default: ${data})."`
+	WithoutBooks bool   `help:"Copy a directory whose vault keeps its books in a PostgreSQL database; pg_dump copies that."`
+	RootKeys     bool   `help:"Copy the root keys too, which belong off this machine."`
+	Check        bool   `help:"Only compare an existing copy with its manifest, byte for byte."`
 }
 
 // Help is the long help with examples.
@@ -32,7 +33,7 @@ Examples:
 
 func (c *backupCmd) Run(ctx context.Context, std streams, g *global) error {
 	take := func() (backup.Manifest, error) {
-		return backup.Take(ctx, backup.Options{Data: dataDir(c.Data), To: c.To, Now: time.Now, Root: c.RootKeys})
+		return backup.Take(ctx, backup.Options{Data: dataDir(c.Data), To: c.To, Now: time.Now, Root: c.RootKeys, WithoutBooks: c.WithoutBooks})
 	}
 	did := "Copied"
 	if c.Check {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"robotorq.org/reserve/backup"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/store"
@@ -230,7 +231,10 @@ func (r reserve) examine(ctx context.Context) []finding {
 	for _, path := range databases {
 		found = append(found, checkDatabase(ctx, path))
 	}
-	if !absent(r.path("vault.db")) {
+	switch {
+	case !absent(r.path(backup.BooksElsewhere)):
+		found = append(found, fine("books", "the vault's are in a PostgreSQL database, which robotorq audit --books URL checks"))
+	case !absent(r.path("vault.db")):
 		found = append(found, r.checkBooks(ctx)...)
 	}
 	return found

@@ -33,6 +33,7 @@ type upCmd struct {
 	LogJSON bool           `name:"log-json" help:"Log lines as JSON."`
 	tlsFlags
 	NATS             string        `name:"nats" placeholder:"HOST:PORT" help:"Also listen here for robot agents and other processes (NATS)."`
+	VaultDB          string        `name:"vault-db" placeholder:"URL" help:"PostgreSQL database of the vault's books (default: a file in the data directory); a password belongs in PGPASSFILE. Books in the file are moved there, once and for good."`
 	Alone            bool          `help:"Start a restored directory though no mirror can tell whether its log is behind."`
 	Resume           []string      `placeholder:"DIGGER" help:"Let a digger that the refinery stopped go on (repeatable), after you have looked at why."`
 	WitnessPolicy    string        `type:"existingfile" placeholder:"FILE" help:"Ask the witnesses of this C2SP tlog-policy file to cosign each checkpoint."`
@@ -69,7 +70,7 @@ func (c *upCmd) Run(ctx context.Context, std streams, g *global) error {
 
 func (c *upCmd) config(std streams, g *global) (node.Config, error) {
 	cfg := node.Config{
-		Data: dataDir(c.Data), Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Alone: c.Alone, Origin: c.Origin, Profile: c.Profile,
+		Data: dataDir(c.Data), VaultDatabase: c.VaultDB, Listen: c.Listen, Hosts: c.Host, NATS: c.NATS, NATSToken: os.Getenv("ROBOTORQ_NATS_TOKEN"), Demo: c.Demo, Resume: c.Resume, Alone: c.Alone, Origin: c.Origin, Profile: c.Profile,
 		Passphrase: os.Getenv("ROBOTORQ_PASSPHRASE"), Version: version, Log: logger(std.Err, c.LogJSON, c.Verbose),
 		Started: func(r node.Running) { started(std, g, r) },
 	}
