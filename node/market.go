@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"robotorq.org/reserve/market/simulated"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/web"
 )
 
 // MarketConfig is what the bitcoin marketplace needs to know.
@@ -239,7 +241,7 @@ type MarketServer struct {
 	Listen  string
 	Hosts   []string
 	TLS     Certificate
-	Tokens  api.Tokens // beside those of the environment; nil: none
+	Tokens  RoleTokens // beside those of the environment; nil: none
 	Log     *slog.Logger
 	Version string
 	Started func(url string)
@@ -261,19 +263,37 @@ func ServeMarket(ctx context.Context, c MarketServer) error {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	m, err := openMarket(ctx, c.Market, c.Data, Clock{}, c.Log, c.Tokens, nil)
+	var tokens api.Tokens // a nil RoleTokens in it would not be nil
+	if c.Tokens != nil {
+		tokens = c.Tokens
+	}
+	m, err := openMarket(ctx, c.Market, c.Data, Clock{}, c.Log, tokens, nil)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	spec, err := m.routes.Document(c.Version)
+	handler, err := m.handler(c)
 	if err != nil {
 		return errors.Join(err, listener.Close(), m.close())
 	}
-	return errors.Join(m.serve(ctx, c, listener, spec), m.close())
+	return errors.Join(m.serve(ctx, c, listener, handler), m.close())
 }
 
-// serve answers and does the jobs until one of them ends.
-func (m *marketplace) serve(ctx context.Context, c MarketServer, listener net.Listener, spec []byte) error {
+// handler is all that a coordinator of its own serves: the interface for programs, and the
+// pages.
+func (m *marketplace) handler(c MarketServer) (http.Handler, error) {
+	spec, err := m.routes.Document(c.Version)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := web.NewMarket(web.MarketOptions{
+		Desk: m.desk, Clock: Clock{}, Log: c.Log, Version: c.Version,
+		Holders: func(ctx context.Context, digest [sha256.Size]byte) (web.Holder, error) {
+			return holderOf(ctx, m, c.Tokens, digest)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/robot/", m.routes)
 	mux.HandleFunc("GET /healthz", alive)
@@ -281,8 +301,14 @@ func (m *marketplace) serve(ctx context.Context, c MarketServer, listener net.Li
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(spec) // the client went away: nobody to tell
 	})
+	mux.Handle("/", pages)
+	return api.Guard(c.Hosts, mux), nil
+}
+
+// serve answers and does the jobs until one of them ends.
+func (m *marketplace) serve(ctx context.Context, c MarketServer, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler: api.Guard(c.Hosts, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -9,6 +9,13 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export GOFLAGS="${GOFLAGS:-} -trimpath"
 only=("$@")
+names=$(sed -n 's/^step \([a-z-]*\) .*/\1/p' test/all.sh)
+for s in "${only[@]}"; do
+	grep -qxe "$s" <<<"$names" || {
+		echo "test/all.sh: there is no step $s; there are" $names >&2
+		exit 2
+	}
+done
 passed=0 failed=0 skipped=0
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
@@ -97,14 +104,16 @@ prometheus() {
 }
 
 # Real bitcoind and lnd, fetched and built once into the user's cache, with a
-# chain of their own: the marketplace's rails, and its whole life on them.
+# chain of their own: the marketplace's rails, its whole life on them, and the same
+# through its pages in Chromium, without which this step fails.
 bitcoin() {
 	test/bitcoin/get.sh >/dev/null || return
-	ROBOTORQ_TEST_BITCOIN=1 go test -count=1 -p 1 -timeout 40m ./market/chain ./market/lightning ./test/bitcoin/...
+	get_chromium || return 1
+	ROBOTORQ_TEST_BITCOIN=1 go test -count=1 -p 1 -timeout 40m -tags browser ./market/chain ./market/lightning ./test/bitcoin/...
 }
 
-# Debian's Chromium, led through a real demo; axe-core comes with the peers' packages.
-browser() {
+# Debian's Chromium; axe-core comes with the peers' packages.
+get_chromium() {
 	if ! command -v chromium >/dev/null; then
 		if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 			echo "   Chromium is not installed and cannot be installed by this user"
@@ -113,7 +122,12 @@ browser() {
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null || { echo "   the package chromium cannot be fetched"; return 77; }
 	fi
 	command -v node >/dev/null || { echo "   Node, which brings axe-core, is not installed"; return 77; }
-	[ -f test/peers/node_modules/axe-core/axe.min.js ] || (cd test/peers && npm ci --silent --no-progress) || return 1
+	[ -f test/peers/node_modules/axe-core/axe.min.js ] || (cd test/peers && npm ci --silent --no-progress)
+}
+
+# Chromium, led through a real demo.
+browser() {
+	get_chromium || return
 	# Most of the tests wait for the demo most of the time.
 	go test -count=1 -timeout 15m -parallel 4 -tags browser ./test/browser
 }

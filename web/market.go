@@ -85,10 +85,12 @@ func (s *Site) marketRefused(r *http.Request, err error) view {
 	p := s.problem(r, err)
 	title := "This did not work"
 	if p.Status == http.StatusNotFound {
-		title = "Not in this marketplace"
+		title = notInMarket
 	}
 	return view{Template: "error", Title: title, Section: "market", Status: p.Status, Data: &api.Error{Code: p.Code, Detail: p.Detail}}
 }
+
+const notInMarket = "Not in this marketplace"
 
 // problem is what the reader is told about an error; what is the node's fault is logged.
 func (s *Site) problem(r *http.Request, err error) api.Problem {
@@ -375,7 +377,7 @@ func (s *Site) taskData(r *http.Request) (d taskData, err error) {
 		return d, err
 	}
 	p := s.options.Market.Policy()
-	d.State = stateWords[d.T.Status]
+	d.State = stateSays(d.T)
 	d.Life = lifeOf(d.T, d.In)
 	d.Next, d.NextMs = nextOf(d.T, p)
 	d.Schema = s.schemas.of(d.T)

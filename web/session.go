@@ -290,6 +290,12 @@ func (s *Site) only(role api.Role, page func(*http.Request, session) (view, erro
 	}
 }
 
+func (s *Site) signRoutes() {
+	s.mux.HandleFunc("GET /sign-in", s.serve(s.signInPage))
+	s.mux.HandleFunc("POST /sign-in", s.signIn)
+	s.mux.HandleFunc("POST /sign-out", s.signOut)
+}
+
 // signInData is the page of the form.
 type signInData struct {
 	Next    string
@@ -329,7 +335,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimSpace(r.PostForm.Get("token"))
 	if token == "" || len(token) > maxToken {
 		s.sessions.attempts.giveBack(address) // nothing was guessed
-		refuse(http.StatusUnprocessableEntity, "Paste the token here. `robotorq tokens new NAME --role admin` makes one, on the machine of the node.")
+		refuse(http.StatusUnprocessableEntity, "Paste the token here. "+s.tokenWords().whence)
 		return
 	}
 	digest := sha256.Sum256([]byte(token))
@@ -337,7 +343,7 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case api.CodeOf(err) == api.CodeTokenInvalid:
-		refuse(http.StatusUnauthorized, "This token is not valid: it is unknown, has expired or was revoked. `robotorq tokens list` tells which there are.")
+		refuse(http.StatusUnauthorized, "This token is not valid: it is unknown, has expired or was revoked. "+s.tokenWords().which)
 		return
 	default:
 		s.render(w, r, s.failed(r, err))
@@ -350,15 +356,17 @@ func (s *Site) signIn(w http.ResponseWriter, r *http.Request) {
 	cookie, opened := s.sessions.begin(who, digest)
 	setCookie(w, r, cookie, sessionLife)
 	if next == "" {
-		next = opened.home()
+		next = s.home(opened)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, next, http.StatusSeeOther)
 }
 
 // home is where a session begins that wanted nothing in particular.
-func (x session) home() string {
+func (s *Site) home(x session) string {
 	switch {
+	case s.alone:
+		return "/market"
 	case x.may(api.RoleAdmin):
 		return "/operator"
 	case x.may(roleMarketPortal), x.may(roleMarketAdmin), x.may(roleMarketMesh):

@@ -70,6 +70,7 @@ type Site struct {
 	// simStarts bounds how many runs of the simulator an address starts.
 	simStarts *attempts
 	schemas   schemas // of the marketplace's proofs
+	alone     bool    // a marketplace without a reserve
 }
 
 // New parses the pages; it fails only on a fault of this package or a missing
@@ -78,6 +79,16 @@ func New(o Options) (*Site, error) {
 	if o.Reader == nil || o.Overview == nil || o.OpenAPI == nil || o.Clock == nil {
 		return nil, errors.New("web: reader, overview, openapi and clock are required")
 	}
+	s, err := newSite(o)
+	if err != nil {
+		return nil, err
+	}
+	s.routes()
+	return s, nil
+}
+
+// newSite is a site without routes.
+func newSite(o Options) (*Site, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -89,11 +100,8 @@ func New(o Options) (*Site, error) {
 	if s.assets, err = mountAssets(s.mux); err != nil {
 		return nil, err
 	}
-	if s.pages, err = parsePages(templateFiles, "templates", nil); err != nil {
-		return nil, err
-	}
-	s.routes()
-	return s, nil
+	s.pages, err = parsePages(templateFiles, "templates", nil)
+	return s, err
 }
 
 func (s *Site) routes() {
@@ -116,7 +124,6 @@ func (s *Site) routes() {
 		"GET /charter":                          s.charter,
 		"GET /policy":                           s.policy,
 		"GET /interface":                        s.apiPage,
-		"GET /sign-in":                          s.signInPage,
 		"/":                                     s.nowhere,
 	} {
 		s.mux.HandleFunc(pattern, s.serve(page))
@@ -125,8 +132,7 @@ func (s *Site) routes() {
 	s.simRoutes()
 	s.mux.HandleFunc("GET /ore", s.findOre)
 	s.mux.HandleFunc("GET /find", s.find)
-	s.mux.HandleFunc("POST /sign-in", s.signIn)
-	s.mux.HandleFunc("POST /sign-out", s.signOut)
+	s.signRoutes()
 	s.operatorRoutes()
 }
 
@@ -147,6 +153,7 @@ type view struct {
 	Data     any
 
 	Session *session // nil: not signed in
+	Alone   bool     // there is no reserve
 	Origin  string
 	Assets  string
 	Version string
@@ -166,9 +173,11 @@ func (s *Site) serve(page func(*http.Request) (view, error)) http.HandlerFunc {
 }
 
 func (s *Site) render(w http.ResponseWriter, r *http.Request, v view) {
-	v.Assets, v.Version, v.Now = s.assets, s.options.Version, s.options.Clock.Now().UnixMilli()
-	if o, err := s.options.Overview(r.Context()); err == nil {
-		v.Origin = o.Origin
+	v.Assets, v.Version, v.Now, v.Alone = s.assets, s.options.Version, s.options.Clock.Now().UnixMilli(), s.alone
+	if !s.alone {
+		if o, err := s.options.Overview(r.Context()); err == nil {
+			v.Origin = o.Origin
+		}
 	}
 	if x, ok := s.session(r); ok {
 		v.Session = &x
@@ -221,6 +230,9 @@ func (s *Site) failed(r *http.Request, err error) view {
 	title := "This did not work"
 	if e.Code == api.CodeNotFound {
 		title = "Not in this reserve"
+		if s.alone {
+			title = notInMarket
+		}
 	}
 	return view{Template: "error", Title: title, Status: e.Code.Status(), Data: e}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/explorer"
 	"robotorq.org/reserve/market"
 	"robotorq.org/reserve/market/address"
@@ -77,7 +76,8 @@ type marketServeCmd struct {
 // Help is the long help with examples.
 func (marketServeCmd) Help() string {
 	return `The marketplace in a process of its own; ` + "`robotorq up`" + ` runs it beside the reserve when
-ROBOT_QUEUE_ENABLED=true. Tokens come from ROBOT_MESH_TOKEN, ROBOT_PORTAL_TOKEN and
+ROBOT_QUEUE_ENABLED=true. It has pages for people, to which the tokens open the same as to
+programs. Tokens come from ROBOT_MESH_TOKEN, ROBOT_PORTAL_TOKEN and
 ROBOT_ADMIN_TOKEN, and from ` + "`robotorq tokens new`" + ` if the data directory is a reserve's.
 A role without a token is closed.
 
@@ -93,7 +93,7 @@ func (c *marketServeCmd) Run(ctx context.Context, std streams, g *global) error 
 		return &exitError{exitUsage, err}
 	}
 	dir := dataDir(c.Data)
-	var tokens api.Tokens
+	var tokens node.RoleTokens
 	if r, err := openReserve(dir, ""); err == nil && r.origin != "" {
 		book, done, err := explorer.OpenTokens(ctx, dir, node.Clock{})
 		if err != nil {

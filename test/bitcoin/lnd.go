@@ -152,13 +152,29 @@ func (l *Lnd) Address(ctx context.Context) (string, error) {
 	return made.Address, l.Call(ctx, http.MethodGet, "/v1/newaddress?type=TAPROOT_PUBKEY", nil, &made)
 }
 
+// Coins is the number of sats that the node's own wallet has in blocks.
+func (l *Lnd) Coins(ctx context.Context) (sats int64, err error) {
+	var balance struct {
+		Confirmed int64 `json:"confirmed_balance,string"`
+	}
+	err = l.Call(ctx, http.MethodGet, "/v1/balance/blockchain", nil, &balance)
+	return balance.Confirmed, err
+}
+
 func (l *Lnd) awaitCoins(ctx context.Context) error {
 	return l.await(ctx, "coins", func(ctx context.Context) (bool, error) {
-		var balance struct {
-			Confirmed int64 `json:"confirmed_balance,string"`
-		}
-		err := l.Call(ctx, http.MethodGet, "/v1/balance/blockchain", nil, &balance)
-		return balance.Confirmed > 0, err
+		sats, err := l.Coins(ctx)
+		return sats > 0, err
+	})
+}
+
+// AwaitCoins waits until the node's own wallet has exactly so many sats in blocks.
+func (l *Lnd) AwaitCoins(ctx context.Context, sats int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return l.await(ctx, fmt.Sprintf("%d sats on chain", sats), func(ctx context.Context) (bool, error) {
+		has, err := l.Coins(ctx)
+		return has == sats, errors.Join(err, fmt.Errorf("it has %d", has))
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -17,6 +18,8 @@ import (
 type Stack struct {
 	Bitcoind   *Bitcoind
 	Alice, Bob *Lnd
+	programs   Programs
+	others     []*Lnd
 	dir        string
 }
 
@@ -28,7 +31,7 @@ func Run(ctx context.Context, p Programs) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{dir: dir}
+	s := &Stack{dir: dir, programs: p}
 	if err := s.up(ctx, p); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -110,9 +113,21 @@ func (s *Stack) join(ctx context.Context) error {
 	return errors.Join(s.Bob.AwaitRoute(ctx, s.Alice), s.Alice.AwaitRoute(ctx, s.Bob))
 }
 
+// Another starts one more node, which has neither coins nor a channel.
+func (s *Stack) Another(ctx context.Context, name string) (*Lnd, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	l, err := newLnd(s.programs, filepath.Join(s.dir, name), name, s.Bitcoind)
+	if err != nil {
+		return nil, err
+	}
+	s.others = append(s.others, l)
+	return l, l.Start(ctx)
+}
+
 // Close stops all and removes the directory.
 func (s *Stack) Close() error {
-	for _, l := range []*Lnd{s.Bob, s.Alice} {
+	for _, l := range slices.Concat(s.others, []*Lnd{s.Bob, s.Alice}) {
 		if l != nil {
 			l.Kill()
 		}

@@ -9,8 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/browser"
-
+	"robotorq.org/reserve/test/chromium"
 	"robotorq.org/reserve/test/running"
 )
 
@@ -19,7 +18,7 @@ func TestTheFirstCertificateAppearsOnTheLivePageByItself(t *testing.T) {
 	p := mustYoungDemo(t)
 	before := running.Minted(p.URL)
 	tab := MustOpen(t)
-	tab.Set(looks[0])
+	tab.Set(chromium.Looks[0])
 	tab.Go(p.URL + "/")
 	tab.Eval("window.loadedOnce = true", nil)
 	began := time.Now()
@@ -48,9 +47,7 @@ func TestAUnitOfOreIsFoundDownloadedAndVerified(t *testing.T) {
 	t.Parallel()
 	p := MustDemo(t)
 	tab := MustOpen(t)
-	tab.Set(looks[0])
-	dir := t.TempDir()
-	tab.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(tab.profile))
+	tab.Set(chromium.Looks[0])
 	tab.Go(p.URL + "/certificates")
 	for _, step := range []struct{ link, arrived string }{
 		{`main a[href^="/certificates/"]`, `location.pathname.startsWith("/certificates/")`},
@@ -64,8 +61,7 @@ func TestAUnitOfOreIsFoundDownloadedAndVerified(t *testing.T) {
 	if !strings.Contains(verdict, "Checked by this node just now") {
 		t.Fatalf("the page says: %s", verdict)
 	}
-	tab.Click(".check a.button[download]")
-	file := mustDownload(t, dir)
+	file := tab.MustDownload(".check a.button[download]")
 	args := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
 	if len(args) != 5 || args[0] != "robotorq" || args[2] != filepath.Base(file) {
 		t.Fatalf("the page tells to run %q on %s", args, filepath.Base(file))
@@ -88,20 +84,4 @@ func TestAUnitOfOreIsFoundDownloadedAndVerified(t *testing.T) {
 	if r := running.Robotorq(t, args[1:]...); r.Code != 1 {
 		t.Errorf("a changed proof: exit %d, %s%s", r.Code, r.Out, r.Err)
 	}
-}
-
-// mustDownload waits for the only file that appears in a directory.
-func mustDownload(t *testing.T, dir string) string {
-	t.Helper()
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(files) == 1 {
-			return files[0]
-		}
-	}
-	t.Fatal("no file was downloaded")
-	return ""
 }

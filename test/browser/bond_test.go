@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"robotorq.org/reserve/test/chromium"
 	"robotorq.org/reserve/test/running"
 )
 
@@ -20,7 +21,7 @@ func TestABondIsIssuedItsPrintSeenAndItsPageSaysThatItIsGood(t *testing.T) {
 	running.MustPass(t, "bond", "print", issued.file, "--secret", issued.secret, "--out", out, "--url", p.URL)
 
 	tab := MustOpen(t)
-	tab.Set(looks[0])
+	tab.Set(chromium.Looks[0])
 	tab.Go(p.URL + "/bonds/" + serial)
 	text := tab.Text("main")
 	if !strings.Contains(text, "RT") || strings.Contains(text, "was redeemed") {

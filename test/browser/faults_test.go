@@ -19,7 +19,7 @@ func TestAFaultOfAPageIsSeen(t *testing.T) {
 	tab := MustOpen(t)
 	tab.Visit(p.URL + "/interface")
 	tab.Must(chromedp.Evaluate(axe, nil))
-	if faults := append(tab.axeFaults(), tab.Faults()...); len(faults) > 0 {
+	if faults := append(tab.AxeFaults(), tab.Faults()...); len(faults) > 0 {
 		t.Fatalf("the page has faults before: %q", faults)
 	}
 	for _, c := range []struct{ name, make, undo, want string }{
@@ -27,11 +27,11 @@ func TestAFaultOfAPageIsSeen(t *testing.T) {
 		{"a field without a label", `document.querySelector("main").append(Object.assign(document.createElement("input"), {id: "nameless"}))`, `document.getElementById("nameless").remove()`, "label"},
 	} {
 		tab.Eval(c.make+"; 0", nil)
-		if faults := tab.axeFaults(); !strings.Contains(strings.Join(faults, "\n"), c.want) {
+		if faults := tab.AxeFaults(); !strings.Contains(strings.Join(faults, "\n"), c.want) {
 			t.Errorf("%s is not seen: %q", c.name, faults)
 		}
 		tab.Eval(c.undo+"; 0", nil)
-		if faults := tab.axeFaults(); len(faults) > 0 {
+		if faults := tab.AxeFaults(); len(faults) > 0 {
 			t.Errorf("%s is taken back and still seen: %q", c.name, faults)
 		}
 	}

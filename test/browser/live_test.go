@@ -17,6 +17,7 @@ import (
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/apitest"
 	"robotorq.org/reserve/node"
+	"robotorq.org/reserve/test/chromium"
 	"robotorq.org/reserve/test/running"
 	"robotorq.org/reserve/web"
 )
@@ -67,9 +68,9 @@ func TestWhoWantsNoMotionSeesNone(t *testing.T) {
 	p := mustYoungDemo(t)
 	tab := MustOpen(t)
 	tab.Visit(p.URL + "/")
-	tab.set(looks[0], "no-preference")
+	tab.SetMotion(chromium.Looks[0], "no-preference")
 	tab.Await("movement", `document.getAnimations().length > 0 && document.querySelector(".bit")`, time.Minute)
-	tab.set(looks[0], "reduce")
+	tab.SetMotion(chromium.Looks[0], "reduce")
 	time.Sleep(4 * time.Second) // what is on its way arrives
 	var seen struct{ Lines, Moving int }
 	tab.Eval(`new Promise(done => {
@@ -131,7 +132,7 @@ func TestAHundredReportsASecondLeaveThePageUsable(t *testing.T) {
 	go func() { published <- publishReports(ctx, feed, reserve.Fleet) }()
 	tab := MustOpen(t)
 	tab.Visit(listening.URL + "/")
-	tab.set(looks[0], "no-preference")
+	tab.SetMotion(chromium.Looks[0], "no-preference")
 	tab.Await("what comes", `document.querySelectorAll("#ticker p").length > 5`, time.Minute)
 
 	const watched = 64 * time.Second // two sentences
@@ -177,7 +178,7 @@ func TestAHundredReportsASecondLeaveThePageUsable(t *testing.T) {
 
 // worked is for how many seconds of a processor the page's main thread has worked.
 func (tab *Tab) worked() (seconds float64) {
-	tab.t.Helper()
+	tab.T.Helper()
 	tab.Must(chromedp.ActionFunc(func(ctx context.Context) error {
 		metrics, err := performance.GetMetrics().Do(ctx)
 		for _, m := range metrics {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"robotorq.org/reserve/test/chromium"
 	"robotorq.org/reserve/test/running"
 )
 
@@ -38,7 +39,7 @@ func (r resident) opensPage(t *testing.T) (tab *Tab, base string) {
 	p := running.MustServe(t, "wallet", "page", "--wallet", r.wallet, "--url", r.url, "--json")
 	link := strings.Trim(p.URL, `",}`)
 	tab = MustOpen(t)
-	tab.Set(looks[0])
+	tab.Set(chromium.Looks[0])
 	return tab, strings.TrimSuffix(tab.Go(link), "/")
 }
 
@@ -87,15 +88,15 @@ func TestEveryPageOfTheWalletIsReadableForEverybody(t *testing.T) {
 	tab, base := ida.opensPage(t)
 	for _, one := range memberPages {
 		t.Run(one.name, func(t *testing.T) {
-			tab.t = t
+			tab.T = t
 			path := base + one.path
 			tab.Visit(path)
-			tab.checkForEverybody(axe, one.name)
+			tab.CheckForEverybody(axe, one.name)
 			tab.checkWithoutScripts(one.name, path)
 			for _, fault := range tab.Faults() {
 				t.Errorf("the browser complains: %s", fault)
 			}
 		})
 	}
-	tab.t = t
+	tab.T = t
 }

@@ -5,7 +5,6 @@ package browser_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -21,7 +20,6 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/test/running"
@@ -69,7 +67,7 @@ var pages = []struct {
 }
 
 // inStories are pages that only a story brings about, which looks at them as this table's
-// test does.
+// test does: an invoice is paid in test/bitcoin/pages.
 var inStories = []string{"/market/tasks/{id}/fund"}
 
 // unseen are routes that show no page of their own: they lead elsewhere or hand out
@@ -176,9 +174,6 @@ func TestEveryRouteOfTheSiteIsLookedAt(t *testing.T) {
 	}
 }
 
-// PicturesVariable names a directory into which pictures of the pages are written.
-const PicturesVariable = "ROBOTORQ_PICTURES"
-
 func TestEveryPageIsReadableForEverybody(t *testing.T) {
 	t.Parallel()
 	axe := mustAxe(t)
@@ -190,29 +185,20 @@ func TestEveryPageIsReadableForEverybody(t *testing.T) {
 			if one.complaint != "" {
 				tab.Allow(one.complaint)
 			}
-			tab.SignIn(p.URL, one.role)
+			tab.As(p.URL, one.role)
 			address := p.URL + filled(t, p, one.path)
 			tab.Visit(address)
-			tab.checkForEverybody(axe, one.name)
+			tab.CheckForEverybody(axe, one.name)
 			tab.checkWithoutScripts(one.name, address)
 		})
 	}
 }
 
-// Visit opens a page; it must be the one that was asked for.
-func (tab *Tab) Visit(address string) {
-	tab.t.Helper()
-	tab.Set(looks[0])
-	if at := tab.Go(address); at != address {
-		tab.t.Fatalf("%s leads to %s", address, at)
-	}
-}
-
-// SignIn lets the tab be signed in with a role, if there is one.
-func (tab *Tab) SignIn(base string, role api.Role) {
-	tab.t.Helper()
+// As lets the tab be signed in with a role, if there is one.
+func (tab *Tab) As(base string, role api.Role) {
+	tab.T.Helper()
 	if role != "" {
-		tab.Must(network.SetCookies(mustSignIn(tab.t, base, role)))
+		tab.Must(network.SetCookies(mustSignIn(tab.T, base, role)))
 	}
 }
 
@@ -231,10 +217,7 @@ func mustSignIn(t *testing.T, base string, role api.Role) []*network.CookieParam
 		return cookies
 	}
 	tab := MustOpen(t)
-	tab.Go(base + "/sign-in")
-	tab.Fill("#token", mustToken(t, role))
-	tab.Submit("#token")
-	tab.Await("being signed in", `document.readyState === "complete" && !document.getElementById("token")`, 20*time.Second)
+	tab.SignIn(base, mustToken(t, role))
 	tab.Must(chromedp.ActionFunc(func(ctx context.Context) error {
 		got, err := network.GetCookies().Do(ctx)
 		for _, c := range got {
@@ -248,127 +231,13 @@ func mustSignIn(t *testing.T, base string, role api.Role) []*network.CookieParam
 	return signedIn.as[role]
 }
 
-// checkForEverybody looks at an open page in every look, and goes through it by
-// keyboard.
-func (tab *Tab) checkForEverybody(axe, name string) {
-	tab.t.Helper()
-	tab.Must(chromedp.Evaluate(axe, nil))
-	for _, l := range looks {
-		tab.Set(l)
-		tab.checkAxe(l)
-		tab.checkWidth(l)
-		tab.picture(name, l)
-	}
-	tab.Set(looks[0])
-	tab.checkKeyboard()
-}
-
-// mustAxe is the source of axe-core.
-func mustAxe(t *testing.T) string {
-	t.Helper()
-	modules := os.Getenv("ROBOTORQ_NODE_MODULES")
-	if modules == "" {
-		modules = "../peers/node_modules"
-	}
-	source, err := os.ReadFile(filepath.Join(modules, "axe-core", "axe.min.js"))
-	if err != nil {
-		t.Skipf("axe-core is not installed (npm ci in test/peers): %v", err)
-	}
-	return string(source)
-}
-
-// checkAxe asks axe-core for faults against WCAG 2.2 A and AA, contrast included.
-func (tab *Tab) checkAxe(l look) {
-	tab.t.Helper()
-	for _, fault := range tab.axeFaults() {
-		tab.t.Errorf("%s: %s", l.name, fault)
-	}
-}
-
-func (tab *Tab) axeFaults() (faults []string) {
-	tab.t.Helper()
-	tab.Eval(`axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => {
-		if (!r.passes.some(p => p.id === "color-contrast")) return ["contrast was not looked at"];
-		return r.violations.map(v => v.id + " (" + v.impact + "): " + v.nodes.slice(0, 4).map(n => n.target + " " + n.any.concat(n.all).map(a => a.message).join("; ").slice(0, 200)).join(" | "));
-	})`, &faults)
-	return faults
-}
-
-// checkWidth finds what is wider than the window.
-func (tab *Tab) checkWidth(l look) {
-	tab.t.Helper()
-	var wide string
-	tab.Eval(`(() => {
-		const d = document.documentElement;
-		if (d.scrollWidth <= `+fmt.Sprint(l.width)+`) return "";
-		const out = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > `+fmt.Sprint(l.width)+` + 1 && !e.closest(".scroll, pre")).slice(0, 5);
-		return d.scrollWidth + " px: " + out.map(e => e.tagName + "." + e.className + "#" + e.id).join(", ");
-	})()`, &wide)
-	if wide != "" {
-		tab.t.Errorf("%s scrolls sideways at %d px: %s", l.name, l.width, wide)
-	}
-}
-
-// checkKeyboard goes through the page with the Tab key: the skip link comes first and
-// leads to the content, all that can be used is reached in the order in which it
-// stands, and where one is can be seen.
-func (tab *Tab) checkKeyboard() {
-	tab.t.Helper()
-	// What renews itself must not move under the feet of the test.
-	tab.Eval(`document.querySelectorAll("[data-part]").forEach(e => e.removeAttribute("data-part")); document.activeElement.blur(); scrollTo(0, 0)`, nil)
-	var want []string
-	tab.Eval(`(() => {
-		const usable = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]')].filter(e => !e.disabled && e.checkVisibility({visibilityProperty: true}) && e.tabIndex >= 0)
-			// A group of choices is one stop: the one chosen, or the first.
-			.filter((e, i, all) => e.type !== "radio" || e.checked || !all.some(o => o.type === "radio" && o.name === e.name && o.checked) && all.find(o => o.name === e.name) === e);
-		usable.forEach((e, i) => e.dataset.stop = i);
-		return usable.map((e, i) => i + " " + e.tagName + " " + (e.textContent || e.name || "").trim().slice(0, 40));
-	})()`, &want)
-	var got []string
-	for range 4*len(want) + 4 {
-		tab.Must(chromedp.KeyEvent(kb.Tab))
-		var at struct {
-			Stop, Ring string
-		}
-		tab.Eval(`(() => {
-			const e = document.activeElement, s = getComputedStyle(e);
-			const ring = (s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== "none" || e.type === "date"; // whose parts the browser marks itself
-			return {Stop: e.dataset.stop || "", Ring: ring ? "" : e.outerHTML.slice(0, 80)};
-		})()`, &at)
-		if at.Stop == "" {
-			break
-		}
-		if at.Ring != "" {
-			tab.t.Errorf("the keyboard's place cannot be seen on %s", at.Ring)
-		}
-		n, err := strconv.Atoi(at.Stop)
-		if err != nil || n >= len(want) {
-			tab.t.Fatalf("stop %q of %d", at.Stop, len(want))
-		}
-		if len(got) == 0 || got[len(got)-1] != want[n] { // a date has several stops inside
-			got = append(got, want[n])
-		}
-	}
-	if !slices.Equal(got, want) {
-		missing := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return slices.Contains(got, s) })
-		tab.t.Errorf("the keyboard reaches %d of %d places; not %q; or in another order", len(got), len(want), missing)
-	}
-	tab.Eval(`document.querySelector("a.skip").focus()`, nil)
-	tab.Must(chromedp.KeyEvent(kb.Enter))
-	var arrived bool
-	tab.Eval(`document.activeElement.id === "main"`, &arrived)
-	if len(want) == 0 || !strings.Contains(want[0], "To the content") || !arrived {
-		tab.t.Errorf("the first stop is %q, and the way past the navigation arrives: %t", want[:1], arrived)
-	}
-}
-
 // withoutFigures are pages that may be without any, as this demo is.
 var withoutFigures = []string{"error", "refusals", "sign-in", "market", "market-post", "market-tasks", "market-account", "market-payouts", "wallet-pay", "wallet-bonds", "wallet-bond-take", "wallet-bond-check", "wallet-check", "wallet-book"}
 
 // checkWithoutScripts compares an open page with what it is without JavaScript: it has
 // the same headings and no fewer rows, charts and figures.
 func (tab *Tab) checkWithoutScripts(name, address string) {
-	tab.t.Helper()
+	tab.T.Helper()
 	type shape struct {
 		Headings            []string
 		Rows, Charts, Terms int
@@ -397,10 +266,10 @@ func (tab *Tab) checkWithoutScripts(name, address string) {
 			break
 		}
 		if try == 2 {
-			tab.t.Errorf("without JavaScript %+v, with it %+v", without, with)
+			tab.T.Errorf("without JavaScript %+v, with it %+v", without, with)
 		}
 	}
 	if !without.Figures && !slices.Contains(withoutFigures, name) {
-		tab.t.Error("there is no figure on it")
+		tab.T.Error("there is no figure on it")
 	}
 }

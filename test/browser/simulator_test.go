@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/browser"
-
 	"robotorq.org/reserve/test/running"
 )
 
@@ -57,7 +55,7 @@ func mustRun(t *testing.T, base, demurrage string) string {
 // startsRun chooses a preset, fills in its form and sends it, and watches the run to its
 // end without loading the page again.
 func (tab *Tab) startsRun(base, preset string, fill map[string]string) (run string) {
-	tab.t.Helper()
+	tab.T.Helper()
 	tab.Visit(base + "/simulator")
 	tab.Click(`.sim-presets a[href^="/simulator?preset=` + preset + `#"]`)
 	tab.Await("the preset's form", `location.search === "?preset=`+preset+`" && document.readyState === "complete" && document.querySelector("input[name=preset]")?.value === "`+preset+`"`, 20*time.Second)
@@ -81,7 +79,7 @@ func TestARunOfTheSimulatorIsStartedWatchedComparedAndTakenAway(t *testing.T) {
 	one := tab.startsRun(p.URL, "shock", map[string]string{"steps": "50", "seed": "7"})
 
 	dir := t.TempDir()
-	tab.Must(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir).WithBrowserContextID(tab.profile))
+	tab.Downloads(dir)
 	for _, name := range []string{"run.json", "series.csv", "scenario.yaml"} {
 		tab.Click(`#sim-state a[href$="/` + name + `"]`)
 		mustAppear(t, filepath.Join(dir, one[:8]+"-"+name))

@@ -16,6 +16,8 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"robotorq.org/reserve/test/chromium"
 )
 
 // statuses are the answers that a tab got on the wire, by method, host and path;
@@ -28,7 +30,7 @@ type statuses struct {
 
 func (tab *Tab) statuses() *statuses {
 	s := &statuses{asked: map[network.RequestID]string{}, got: map[network.RequestID]int64{}}
-	chromedp.ListenTarget(tab.ctx, func(event any) {
+	chromedp.ListenTarget(tab.Context, func(event any) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		switch e := event.(type) {
@@ -103,9 +105,9 @@ func TestAPageOfAStrangerCanNeitherReadNorWrite(t *testing.T) {
 		name, page, base string
 	}{
 		{"another port of the same address", stranger.URL, p.URL},
-		{"a name of its own", "http://" + strangerHost + ":" + strangersPort, p.URL},
-		{"a name of its own, by the name localhost", "http://" + strangerHost + ":" + strangersPort, "http://localhost:" + port},
-		{"a name that is bound to the reserve", "http://" + strangerHost + ":" + port + "/", "http://" + strangerHost + ":" + port},
+		{"a name of its own", "http://" + chromium.StrangerHost + ":" + strangersPort, p.URL},
+		{"a name of its own, by the name localhost", "http://" + chromium.StrangerHost + ":" + strangersPort, "http://localhost:" + port},
+		{"a name that is bound to the reserve", "http://" + chromium.StrangerHost + ":" + port + "/", "http://" + chromium.StrangerHost + ":" + port},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tab := MustOpen(t)

@@ -1,12 +1,12 @@
 //go:build browser
 
-package browser_test
+package chromium
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
+	"encoding/json"
 	"image"
 	"image/color"
 	"image/png"
@@ -24,50 +24,60 @@ const (
 	pictureColours = 40
 )
 
-// elsewhere writes the usual places for the directories of this test, which are nobody's.
-const elsewhere = `(() => {
+// PicturesVariable names a directory into which pictures of the pages are written.
+const PicturesVariable = "ROBOTORQ_PICTURES"
+
+// Instead has pictures show another word for one that is of this test alone, such as a
+// directory.
+func (tab *Tab) Instead(of, show string) { tab.instead = append(tab.instead, of, show) }
+
+// elsewhere writes words for others, given in pairs.
+const elsewhere = `(pairs => {
 	const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 	while (words.nextNode()) {
-		const now = words.currentNode.data, better = now.replaceAll(%q, "/var/lib/robotorq").replaceAll(%q, "/home/member");
+		const now = words.currentNode.data;
+		let better = now;
+		for (let i = 0; i < pairs.length; i += 2) better = better.replaceAll(pairs[i], pairs[i + 1]);
 		if (now !== better) words.currentNode.data = better;
 	}
-})()`
+})`
 
-// picture writes a picture of the page into the directory that [PicturesVariable]
+// Picture writes a picture of the page into the directory that [PicturesVariable]
 // names, if it does, in few colours.
-func (tab *Tab) picture(name string, l look) {
-	tab.t.Helper()
+func (tab *Tab) Picture(name string, l Look) {
+	tab.T.Helper()
 	dir := os.Getenv(PicturesVariable)
 	if dir == "" {
 		return
 	}
 	scale := 0.6
-	if l.width < 500 {
+	if l.Width < 500 {
 		scale = 0.8
 	}
-	tab.Eval(still+"; "+fmt.Sprintf(elsewhere, demo.data(), demo.dir), nil)
+	pairs, _ := json.Marshal(append([]string{}, tab.instead...)) // of strings: never fails
+	tab.Eval(Still+"; "+elsewhere+"("+string(pairs)+")", nil)
 	var height float64
 	tab.Eval("scrollTo(0, 0); document.documentElement.scrollHeight", &height)
 	var shot []byte
 	tab.Must(chromedp.ActionFunc(func(ctx context.Context) (err error) {
 		shot, err = page.CaptureScreenshot().WithFormat(page.CaptureScreenshotFormatPng).WithCaptureBeyondViewport(true).
-			WithClip(&page.Viewport{Width: float64(l.width), Height: min(height, tallestPicture), Scale: scale}).Do(ctx)
+			WithClip(&page.Viewport{Width: float64(l.Width), Height: min(height, tallestPicture), Scale: scale}).Do(ctx)
 		return err
 	}))
 	picture, err := png.Decode(bytes.NewReader(shot))
 	if err != nil {
-		tab.t.Fatal(err)
+		tab.T.Fatal(err)
 	}
 	var out bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
 	if err := encoder.Encode(&out, fewColours(picture)); err != nil {
-		tab.t.Fatal(err)
+		tab.T.Fatal(err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		tab.t.Fatal(err)
+		tab.T.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+"-"+l.name+".png"), out.Bytes(), 0o644); err != nil {
-		tab.t.Fatal(err)
+	if err := os.WriteFile(filepath.Join(dir, name+"-"+l.Name+".png"), out.Bytes(), 0o644); err != nil {
+		tab.T.Fatal(err)
 	}
 }
 
