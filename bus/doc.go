@@ -1,5 +1,5 @@
 // Package bus carries artefacts between stations: NATS with JetStream as the
-// transport, and above it the hand-over of spec/proof-chain.md §6, which needs
+// transport, and above it the hand-over of the proof chain specification, section 6, which needs
 // nothing of the transport but that it delivers sometimes.
 //
 // # Hand-over

@@ -12,7 +12,7 @@ import (
 
 // Sizes in bytes.
 const (
-	MaxBody   = 900 << 10           // the body of a message (spec/proof-chain.md §2)
+	MaxBody   = 900 << 10           // the body of a message (the proof chain specification, section 2)
 	MaxHeader = 4 << 10             // what headers may add to it
 	MaxWire   = MaxBody + MaxHeader // max_payload of the server
 	maxTrace  = 512                 // W3C: tracestate is to be carried up to 512 characters

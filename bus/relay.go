@@ -322,14 +322,17 @@ func (r *relay) compare(ctx context.Context, consumer string, m Mark) error {
 			return err
 		}
 		return &Error{Code: CodeAhead, Op: "relay", Peer: consumer, Seq: m.Seq,
-			Detail: "the consumer has more than this outbox ever held: " + r.o.producer + "'s store is an old copy"}
+			Detail: "the consumer has more than this outbox ever held: " + r.o.producer + "'s store is an old copy" + oneDirectory}
 	}
 	if digest != m.Digest {
 		return &Error{Code: CodeFork, Op: "relay", Peer: consumer, Seq: m.Seq,
-			Detail: "the consumer holds another message at this seq: " + r.o.producer + "'s store is not the one that sent it"}
+			Detail: "the consumer holds another message at this seq: " + r.o.producer + "'s store is not the one that sent it" + oneDirectory}
 	}
 	return nil
 }
+
+// oneDirectory says what to do when two directories have signed for one station.
+const oneDirectory = " (two directories have signed for it: leave this one stopped for good, and run the newest one alone)"
 
 // resend sends what lies above the mark if the consumer asks for it, or if it has stood still.
 func (r *relay) resend(ctx context.Context, p *peer, a ackFrom, now time.Time) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"robotorq.org/reserve/archive"
@@ -68,7 +69,7 @@ func (n *Node) pause(ctx context.Context, d time.Duration) error {
 
 // home is the log and the packs of this reserve, as a mirror is compared with them.
 func (n *Node) home(ctx context.Context) (mirror.Home, error) {
-	signers, err := checkpoint.Verifiers(n.ring.Log.PublicKeys(0), 0)
+	charters, err := n.admitted(ctx)
 	if err != nil {
 		return mirror.Home{}, err
 	}
@@ -76,40 +77,54 @@ func (n *Node) home(ctx context.Context) (mirror.Home, error) {
 	if home.Restored, err = n.restored(); err != nil {
 		return home, err
 	}
-	if home.Check.Roots, err = n.pins(ctx); err != nil {
+	home.Check.Roots = n.pins(charters)
+	signers, err := checkpoint.Verifiers(n.ring.Log.PublicKeys(0), 0)
+	if err != nil {
 		return home, err
 	}
 	home.Open = func(signed []byte) (checkpoint.Checkpoint, error) {
-		return checkpoint.Open(signed, n.identity.Origin, signers...)
+		c, err := checkpoint.Open(signed, n.identity.Origin, signers...)
+		for i := len(charters) - 1; err != nil && i >= 0; i-- { // before the log's key was renewed, perhaps
+			var before error
+			if c, before = proof.OpenForeignCheckpoint(charters[i].Charter, signed, charters[i].IssuedMS); before == nil {
+				return c, nil
+			}
+		}
+		return c, err
 	}
 	return home, os.MkdirAll(n.path(logDir), 0o755)
 }
 
-// pins are the roots that a mirror's charter must come from: those of the newest
-// charter in Trust's book and, while there is none, the root key that lies here. The
-// log itself cannot say it: it is what may be lost.
-func (n *Node) pins(ctx context.Context) (pins []merkle.Hash, err error) {
+// admitted are the charters in Trust's book. The log itself cannot say them: it is what may
+// be lost.
+func (n *Node) admitted(ctx context.Context) (charters []*seal.SignedCharter, err error) {
 	book, err := trust.Open(ctx, trust.Options{Profile: n.profile, DB: n.dbs["trust"]})
 	if err != nil {
 		return nil, err
 	}
-	book.With(func(r *proof.Registry) {
-		c := r.Charter()
-		if c == nil {
-			return
-		}
+	book.With(func(r *proof.Registry) { charters = r.Charters() })
+	return charters, nil
+}
+
+// pins are the roots that a mirror's charter must come from: those of the newest
+// charter and those who signed it, since a mirror may not have that one yet; and while
+// there is none, the root key that lies here.
+func (n *Node) pins(charters []*seal.SignedCharter) (pins []merkle.Hash) {
+	if len(charters) > 0 {
+		c := charters[len(charters)-1]
 		for _, k := range c.KeysOf(seal.RoleRoot) {
-			if k.Alg == seal.SLHDSA128s && k.ValidAt(c.IssuedMS) {
+			signed := slices.ContainsFunc(c.Envelope.Signatures, func(s seal.Signature) bool { return s.KeyID == k.KeyID })
+			if k.Alg == seal.SLHDSA128s && (signed || k.ValidAt(c.IssuedMS)) {
 				pins = append(pins, seal.KeyHash(k.Alg, k.Public))
 			}
 		}
-	})
+	}
 	if len(pins) == 0 && n.ring.Root != nil {
 		if key, ok := n.ring.Root.Key(seal.SLHDSA128s); ok {
 			pins = append(pins, seal.KeyHash(key.Alg, key.Public))
 		}
 	}
-	return pins, nil
+	return pins
 }
 
 // confirmedBy asks one mirror, and takes from it what it has beyond the log.

@@ -130,8 +130,10 @@ func (x *inspection) keys() {
 	}
 	type slot struct{ role, name, alg string }
 	lasts := map[slot]int64{} // the latest end; -1: open
+	open := map[slot]bool{}   // whether any name of a role has an open key
 	for _, k := range x.o.Keys {
 		of := slot{k.Role, k.Name, k.Alg}
+		open[slot{role: k.Role, alg: k.Alg}] = open[slot{role: k.Role, alg: k.Alg}] || k.Ends == 0
 		if k.Ends == 0 || lasts[of] == -1 {
 			lasts[of] = -1
 		} else {
@@ -141,6 +143,9 @@ func (x *inspection) keys() {
 	for _, k := range x.o.Keys {
 		if k.Ends == 0 || lasts[slot{k.Role, k.Name, k.Alg}] != k.Ends || k.Left > keySoon.Milliseconds() {
 			continue // open, followed by another, or far
+		}
+		if k.Left <= 0 && k.Role != "robot" && open[slot{role: k.Role, alg: k.Alg}] {
+			continue // ended for good; others do its work
 		}
 		level, when := api.LevelWarning, "ends in "+days(k.Left)
 		if k.Left < keyNow.Milliseconds() {
@@ -153,11 +158,11 @@ func (x *inspection) keys() {
 		if k.Role == "tls" {
 			what = "The certificate of " + k.Name
 		}
-		x.find(level, "key", remedyOfKey(k.Role), "%s %s.", what, when)
+		x.find(level, "key", x.remedyOfKey(k.Role), "%s %s.", what, when)
 	}
 }
 
-func remedyOfKey(role string) string {
+func (x *inspection) remedyOfKey(role string) string {
 	switch role {
 	case "tls":
 		return "Renew it: the new files are read by themselves, without a restart."
@@ -166,9 +171,9 @@ func remedyOfKey(role string) string {
 	case "witness":
 		return "Ask who runs it for its new key, put it into the policy file, and start once with the root key at hand (--witness-policy)."
 	case "root":
-		return "Without a root key nothing can be changed any more: sign a charter with its successor before then."
+		return "Without a root key nothing can be changed any more: make another before then (robotorq charter root), and have this one sign a charter that adds it (robotorq charter next --add-root)."
 	}
-	return "Have the root key sign a charter that names its successor before then: what is signed later with this one does not count."
+	return fmt.Sprintf("Before then: robotorq charter next --renew %s --data %s, beside the running node, signed with the root key; then stop the node, robotorq charter adopt --data %s, and start it again. What is signed later with this one does not count.", role, x.o.Data, x.o.Data)
 }
 
 func (x *inspection) backups() {

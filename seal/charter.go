@@ -263,49 +263,23 @@ func NewCharterChain(pins []merkle.Hash) *CharterChain {
 // back no end of a key, and is signed by the threshold of the one before under its
 // keys and by its own threshold under its own, each valid at its issued_ms.
 func (ch *CharterChain) Add(env Envelope) (*SignedCharter, error) {
-	if env.PayloadType != TypeCharter {
-		return nil, failf(CodeMalformed, "payload type %q is not that of a charter", env.PayloadType)
-	}
-	c, err := DecodeCharter(env.Payload)
+	e, err := ch.examine(env)
 	if err != nil {
 		return nil, err
 	}
-	previous := ch.Latest()
-	if err := checkLink(previous, c); err != nil {
-		return nil, err
-	}
-	roots := c.KeysOf(RoleRoot)
-	known := slices.Clone(roots)
-	if previous != nil {
-		known = append(known, previous.KeysOf(RoleRoot)...)
-	}
-	used, err := verifyAll(env, known, c.Required(RoleRoot), c.IssuedMS)
-	if err != nil {
-		return nil, err
-	}
-	if previous != nil {
-		if _, err := metBy(used, previous.Charter, previous.KeysOf(RoleRoot), c, "the threshold of the version before"); err != nil {
+	if previous := ch.Latest(); previous != nil {
+		if err := needed(e.charter, Quorum{e.namesBy(previous.Charter), previous.Threshold}, "the threshold of the version before"); err != nil {
 			return nil, err
 		}
 	}
-	names, err := metBy(used, c, roots, c, "its own threshold")
-	if err != nil {
+	own := Quorum{e.namesBy(e.charter), e.charter.Threshold}
+	if err := needed(e.charter, own, "its own threshold"); err != nil {
 		return nil, err
 	}
-	signed := &SignedCharter{Charter: c, Digest: env.Digest(), Envelope: env, Roots: names}
+	signed := &SignedCharter{Charter: e.charter, Digest: env.Digest(), Envelope: env, Roots: own.Signers}
 	ch.versions = append(ch.versions, signed)
-	ch.pinned = ch.pinned || ch.pinnedAlone(used, c, roots)
+	ch.pinned = ch.pinned || ch.pinnedAlone(e.used, e.charter, e.charter.KeysOf(RoleRoot))
 	return signed, nil
-}
-
-// metBy counts the signers of version c under the keys and the threshold of a
-// charter (c itself, or the version before).
-func metBy(used []Key, by *Charter, keys []Key, c *Charter, what string) ([]string, error) {
-	names := countNames(restrict(used, keys), by.Required(RoleRoot), c.IssuedMS)
-	if uint64(len(names)) < by.Threshold {
-		return nil, failf(CodeThreshold, "charter version %d has %d root signers, %s is %d", c.Version, len(names), what, by.Threshold)
-	}
-	return names, nil
 }
 
 // restrict replaces used keys by those entries of keys that have their ids, so

@@ -334,6 +334,23 @@ func (e *Enrolment) Follows(before *Enrolment, digest merkle.Hash) error {
 // reserve and signed by a registrar of the charter, the one that it names where it
 // names one, with keys valid at its issued_ms.
 func VerifyEnrolment(env Envelope, charter *Charter) (*Enrolment, error) {
+	e, err := OpenEnrolment(env, charter)
+	if err != nil {
+		return nil, err
+	}
+	keys := charter.KeysOf(RoleRegistrar)
+	if name := e.Registrar(); name != "" {
+		keys = charter.KeysOf(RoleRegistrar, name)
+	}
+	if err := VerifyEnvelope(env, keys, charter.Required(RoleRegistrar), e.IssuedMS); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// OpenEnrolment is [VerifyEnrolment] without the signatures, for an envelope in which they
+// were verified before.
+func OpenEnrolment(env Envelope, charter *Charter) (*Enrolment, error) {
 	if env.PayloadType != TypeEnrolment {
 		return nil, failf(CodeMalformed, "payload type %q is not that of an enrolment", env.PayloadType)
 	}
@@ -343,13 +360,6 @@ func VerifyEnrolment(env Envelope, charter *Charter) (*Enrolment, error) {
 	}
 	if e.Origin != charter.Name {
 		return nil, failf(CodeEnrolment, "enrolment of %q is for %q, this is %q", e.ID, e.Origin, charter.Name)
-	}
-	keys := charter.KeysOf(RoleRegistrar)
-	if name := e.Registrar(); name != "" {
-		keys = charter.KeysOf(RoleRegistrar, name)
-	}
-	if err := VerifyEnvelope(env, keys, charter.Required(RoleRegistrar), e.IssuedMS); err != nil {
-		return nil, err
 	}
 	return e, nil
 }

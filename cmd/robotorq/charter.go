@@ -9,7 +9,11 @@ import (
 )
 
 type charterCmd struct {
-	Show charterShowCmd `cmd:"" help:"Show every version, the keys and the roots with their pins."`
+	Show  charterShowCmd  `cmd:"" help:"Show every version, the keys and the roots with their pins."`
+	Next  charterNextCmd  `cmd:"" help:"Make the next version: new keys for services, ends of keys, other roots."`
+	Sign  charterSignCmd  `cmd:"" help:"Sign the next version with a root key."`
+	Adopt charterAdoptCmd `cmd:"" help:"Bring the next version into a reserve that is stopped."`
+	Root  charterRootCmd  `cmd:"" help:"Make the keys of another root signer."`
 }
 
 type charterShowCmd struct {

@@ -100,7 +100,7 @@ func (l keyLine) valid() string {
 // keyFiles lists the key files of a data directory.
 func (r reserve) keyFiles() ([]string, error) {
 	var files []string
-	for _, pattern := range []string{"root/*.json", "keys/*.json", "robots/*/" + robot.KeyFile, "demo/*.json"} {
+	for _, pattern := range []string{"root/*.json", "keys/*.json", "keys/next/*.json", "keys/ended/*.json", "robots/*/" + robot.KeyFile, "demo/*.json"} {
 		found, err := r.glob(pattern)
 		if err != nil {
 			return nil, err

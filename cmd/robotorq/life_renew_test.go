@@ -54,13 +54,6 @@ func (y *yard) digs(beyond uint64) robotStatus {
 	return s
 }
 
-func stopped(t *testing.T, b *background) {
-	t.Helper()
-	if code := b.stop(); code != exitOK {
-		t.Fatalf("it ended with %d: %s", code, b.err.String())
-	}
-}
-
 func TestARobotLivesTheLossOfItsDirectory(t *testing.T) {
 	t.Parallel()
 	y, reserve := openYard(t)
