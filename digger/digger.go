@@ -25,7 +25,7 @@
 // gone; their robots were not acknowledged and send them again. When a transaction
 // fails, memory is read from the store again before anything is answered.
 //
-// It implements spec/proof-chain.md §4 (Digger) and §6.
+// It implements the proof chain specification, section 4 (Digger) and §6.
 package digger
 
 import (
@@ -178,12 +178,12 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 // station is stale.
 func (s *Station) load(ctx context.Context) error {
 	s.stale = true
-	registry := proof.NewRegistry(s.Profile, nil)
-	if err := feed.Load(ctx, s.DB, registry); err != nil {
+	registry, err := feed.Load(ctx, s.DB, s.Profile)
+	if err != nil {
 		return err
 	}
 	var state proof.AssayState
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		state, err = assaybook.Load(ctx, tx)
 		return err
 	})
@@ -217,6 +217,7 @@ func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
 	if err != nil {
 		return s.reload(ctx, err)
 	}
+	s.registry.Stored()
 	return nil
 }
 

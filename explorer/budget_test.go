@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,7 +19,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/merkle"
+	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/wallet"
 	"robotorq.org/reserve/wallet/purse"
@@ -49,6 +52,8 @@ type budget struct {
 	server    *httptest.Server
 	described *huma.OpenAPI
 	token     string
+	admin     string // token of the operator
+	bus       *bus.Bus
 	rows      []measured
 	bodies    []string // of pages
 }
@@ -59,6 +64,11 @@ func newBudget(t *testing.T) *budget {
 	var err error
 	b.token, err = b.IssueToken(t.Context(), "the desk", api.RolePortal, uint64(b.clock.Now().UnixMilli())+policy.Day)
 	must(t, err)
+	b.admin, err = b.IssueToken(t.Context(), "the operator", api.RoleAdmin, uint64(b.clock.Now().UnixMilli())+policy.Day)
+	must(t, err)
+	b.bus, err = bus.Start(t.Context(), bus.Options{StoreDir: t.TempDir(), Clock: node.Clock{}})
+	must(t, err)
+	t.Cleanup(func() { must(t, b.bus.Close()) })
 	b.serve(t)
 	t.Cleanup(func() { b.server.Close() })
 	return b
@@ -67,10 +77,15 @@ func newBudget(t *testing.T) *budget {
 // serve is the interface and the pages over the explorer as it is now.
 func (b *budget) serve(t *testing.T) {
 	t.Helper()
-	server, err := api.New(api.Options{Reader: b.Explorer, Feed: b.feed, Clock: b.clock, Wallets: b.Explorer, Tokens: b.Explorer})
+	operations, show := node.Operated{
+		Data: b.dir, Origin: b.options.Origin, Profile: b.options.Profile, Stations: b.stations, Explorer: b.Explorer, Bus: b.bus,
+		Outboxes: []*bus.Outbox{b.stations.Trust.Outbox, b.stations.Digger.Outbox, b.stations.Vault.Outbox},
+	}.Operations()
+	server, err := api.New(api.Options{Reader: b.Explorer, Feed: b.feed, Clock: b.clock, Wallets: b.Explorer, Tokens: b.Explorer, Node: operations})
 	must(t, err)
+	show(server)
 	pages, err := web.New(web.Options{
-		Reader: b.Explorer, Overview: server.Overview, OpenAPI: server.OpenAPI(), Bonds: b.Explorer, Solvent: b.Explorer, Clock: b.clock,
+		Reader: b.Explorer, Overview: server.Overview, OpenAPI: server.OpenAPI(), Bonds: b.Explorer, Solvent: b.Explorer, Clock: b.clock, Node: operations,
 		Holders: func(ctx context.Context, digest [sha256.Size]byte) (web.Holder, error) {
 			who, err := b.Holder(ctx, digest)
 			return web.HolderOf(who), err
@@ -84,8 +99,11 @@ func (b *budget) serve(t *testing.T) {
 func (b *budget) ask(t *testing.T, path string) (body string, took time.Duration) {
 	t.Helper()
 	token := ""
-	if strings.HasPrefix(path, "/api/v1/wallets/") {
+	switch {
+	case strings.HasPrefix(path, "/api/v1/wallets/"):
 		token = b.token
+	case path == "/api/v1/operator":
+		token = b.admin
 	}
 	return get(t, b.server.Client(), b.server.URL+path, token)
 }
@@ -186,10 +204,26 @@ func TestEveryPageIsQuickAndSmallInACity(t *testing.T) {
 	for _, pattern := range slices.Concat(b.reads(t), longReads) {
 		b.measure(t, pattern, ask(pattern))
 	}
+	b.operator(t)
 	b.wallet(t)
 	b.afterAStart(t)
 	b.report(t)
 	b.links(t)
+}
+
+// operator measures the operator's own page, for which somebody signs in.
+func (b *budget) operator(t *testing.T) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	must(t, err)
+	client := &http.Client{Jar: jar}
+	answer, err := client.PostForm(b.server.URL+"/sign-in", url.Values{"token": {b.admin}})
+	must(t, err)
+	must(t, answer.Body.Close())
+	body := b.measure(t, "/operator", func(int) (string, time.Duration) { return get(t, client, b.server.URL+"/operator", "") })
+	if !strings.Contains(body, "Signed in as the operator") || !strings.Contains(body, "Queues and links") {
+		t.Errorf("that is not the operator's page:\n%.600s", body)
+	}
 }
 
 // wallet measures the page of a member, from the browser to the member's own process and

@@ -48,13 +48,17 @@ func (d *directory) refresh(ctx context.Context, db *store.DB) (notices []api.No
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	for {
-		envs, last, err := d.documents(ctx, db)
-		if err != nil || len(envs) == 0 {
+		docs, err := d.documents(ctx, db)
+		if err != nil || len(docs) == 0 {
 			return notices, err
 		}
 		d.mu.Lock()
-		for _, env := range envs {
-			n, err := d.learn(env)
+		for _, doc := range docs {
+			if doc.role != "" {
+				d.learnPerson(doc.role == seal.RoleOrg, doc.version)
+				continue
+			}
+			n, err := d.learn(doc.env)
 			if err != nil {
 				d.mu.Unlock()
 				return notices, err
@@ -63,32 +67,44 @@ func (d *directory) refresh(ctx context.Context, db *store.DB) (notices []api.No
 				notices = append(notices, n)
 			}
 		}
-		d.seq = last
+		d.seq = docs[len(docs)-1].seq
 		d.mu.Unlock()
 	}
 }
 
-func (d *directory) documents(ctx context.Context, db *store.DB) (envs []seal.Envelope, last uint64, err error) {
+// document is what Trust has admitted: of a member or an organisation what its index says,
+// of anything else the document.
+type document struct {
+	seq     uint64
+	role    string // of a person, empty otherwise
+	version uint64 // of a person
+	env     seal.Envelope
+}
+
+func (d *directory) documents(ctx context.Context, db *store.DB) (docs []document, err error) {
 	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM trust_document WHERE seq > ? ORDER BY seq LIMIT ?", int64(d.seq), readAtOnce)
+		rows, err := tx.QueryContext(ctx, `SELECT d.seq, coalesce(i.role, ''), coalesce(i.version, 0), CASE WHEN coalesce(i.role, '') = '' THEN d.envelope END
+			FROM trust_document d LEFT JOIN trust_index i ON i.seq = d.seq WHERE d.seq > ? ORDER BY d.seq LIMIT ?`, int64(d.seq), readAtOnce)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
+			var doc document
 			var raw []byte
-			if err := rows.Scan(&last, &raw); err != nil {
+			if err := rows.Scan(&doc.seq, &doc.role, &doc.version, &raw); err != nil {
 				return err
 			}
-			env, err := seal.DecodeEnvelope(raw)
-			if err != nil {
-				return err
+			if doc.role == "" {
+				if doc.env, err = seal.DecodeEnvelope(raw); err != nil {
+					return err
+				}
 			}
-			envs = append(envs, env)
+			docs = append(docs, doc)
 		}
 		return rows.Err()
 	})
-	return envs, last, err
+	return docs, err
 }
 
 // learn takes in one document. People are told of when they have a wallet, and

@@ -72,11 +72,13 @@ func ownerKnown(s *Stations, e *seal.Enrolment) error {
 	if e.Robot == nil {
 		return nil
 	}
-	known := false
-	s.Trust.With(func(r *proof.Registry) {
-		known = len(r.PersonVersions(seal.RoleOrg, e.Robot.Owner)) > 0
-	})
-	if !known {
+	var known []proof.SignedEnrolment
+	var err error
+	s.Trust.With(func(r *proof.Registry) { known, err = r.PersonHistory(seal.RoleOrg, e.Robot.Owner) })
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
 		return api.Errorf(api.CodeUnknownAccount, "Robot %s names %q as its owner, and no organisation of that id is enrolled here: a robot's owner is one, since contracts name it. "+
 			"Enrol the owner first (`robotorq members enrol`), or request the robot's enrolment again with another --owner.", e.ID, e.Robot.Owner)
 	}
@@ -93,6 +95,21 @@ func (e *Explorer) enrolled(ctx context.Context, s *Stations, enrolment *seal.En
 	return api.Enrolled{Account: enrolment.Role() + ":" + enrolment.ID, Version: enrolment.Version, Digest: digest.String(), Envelope: text}, err
 }
 
+// newestVersion is that of an enrolment that a registry knows, 0 when it knows none.
+func newestVersion(r *proof.Registry, role, id string) uint64 {
+	if role == seal.RoleRobot {
+		if versions := r.RobotVersions(id); len(versions) > 0 {
+			return versions[len(versions)-1].Version
+		}
+		return 0
+	}
+	history, err := r.PersonHistory(role, id)
+	if err != nil || len(history) == 0 {
+		return 0
+	}
+	return history[len(history)-1].Version
+}
+
 // await waits until the vault knows an enrolment, for a while.
 func (e *Explorer) await(ctx context.Context, s *Stations, enrolment *seal.Enrolment) {
 	changed, stop := s.Vault.DB.Watch()
@@ -101,11 +118,7 @@ func (e *Explorer) await(ctx context.Context, s *Stations, enrolment *seal.Enrol
 	for {
 		known := false
 		s.Vault.With(func(_ *ledger.Book, r *proof.Registry) {
-			versions := r.PersonVersions(enrolment.Role(), enrolment.ID)
-			if enrolment.Robot != nil {
-				versions = r.RobotVersions(enrolment.ID)
-			}
-			known = len(versions) > 0 && versions[len(versions)-1].Version >= enrolment.Version
+			known = newestVersion(r, enrolment.Role(), enrolment.ID) >= enrolment.Version
 		})
 		if known {
 			return
@@ -132,14 +145,28 @@ func notAdmitted(err error) error {
 	if t.Code == trust.CodeTooMany {
 		return &api.Error{Code: api.CodeTooManyEnrolments, Detail: sentence(t.Detail), Err: err}
 	}
+	if t.Code == trust.CodeNotFounded {
+		return &api.Error{Code: api.CodeUnavailable, Detail: sentence(t.Detail) + " Try again in a few seconds.", Err: err}
+	}
 	code, detail := api.CodeMalformed, t.Detail
+	var unsealed *seal.Error
+	if errors.As(err, &unsealed) {
+		detail = unsealed.Error()
+		switch unsealed.Code {
+		case seal.CodeSignature, seal.CodeUnknownKey, seal.CodeKeyValidity, seal.CodeDowngraded, seal.CodeMixedSigners:
+			code = api.CodeBadSignature
+		}
+	}
+	if t.Code == trust.CodeBadSignature {
+		code = api.CodeBadSignature
+	}
 	if fault := proof.AsFault(err); fault != nil {
 		detail = fault.Error()
 		switch fault.Rule {
 		case "subject", "repeated":
 			code = api.CodeDuplicate
 		case "version":
-			code = api.CodeConflict
+			code, detail = api.CodeConflict, detail+"; it is enrolled already, or was changed since this was asked for"
 		case "signature", "key_validity":
 			code = api.CodeBadSignature
 		case "rating":
@@ -165,15 +192,13 @@ func (e *Explorer) Admit(ctx context.Context, registrar string, a api.Admission)
 	if err != nil {
 		return api.Enrolled{}, err
 	}
-	var first *seal.Enrolment
-	var digest merkle.Hash
-	s.Trust.With(func(r *proof.Registry) {
-		if versions := r.PersonVersions(draft.Role(), draft.ID); len(versions) > 0 {
-			first = versions[len(versions)-1]
-			digest, _ = r.EnrolmentDigest(draft.Role(), draft.ID)
-		}
-	})
-	if first != nil {
+	var history []proof.SignedEnrolment
+	s.Trust.With(func(r *proof.Registry) { history, err = r.PersonHistory(draft.Role(), draft.ID) })
+	if err != nil {
+		return api.Enrolled{}, err
+	}
+	if len(history) > 0 {
+		first, digest := history[len(history)-1].Enrolment, history[len(history)-1].Digest
 		if !same(first, draft) {
 			return api.Enrolled{}, api.Errorf(api.CodeDuplicate, "%s:%s is enrolled already, with other keys or as somebody else. A lost key is rebound by a new version of the enrolment.", draft.Role(), draft.ID)
 		}

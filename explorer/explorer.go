@@ -22,8 +22,8 @@
 // Tokens and admissions are on disk when the call returns. Everything else in its
 // file follows from log, packs and postings and is caught up at the next start.
 //
-// It implements the explorer of spec/interface.md (HTTP, Authentication) and the
-// statement of spec/ledger.md §1.
+// It implements the explorer of the interface specification (HTTP, Authentication) and the
+// statement of the ledger specification, section 1.
 package explorer
 
 import (

@@ -64,23 +64,12 @@ func charterChanges(before, after *seal.SignedCharter) (list []api.CharterChange
 	if before == nil {
 		return nil
 	}
-	if before.Threshold != after.Threshold {
-		list = append(list, api.CharterChange{What: "threshold", From: before.Threshold, To: after.Threshold})
-	}
-	type place struct{ id, name, role string }
-	open := map[place]bool{} // whether a key had no end
-	for _, k := range before.Keys {
-		open[place{k.KeyID, k.Name, k.Role}] = k.NotAfterMS == nil
-	}
-	shown := keysOf(after.Keys)
-	for i, k := range after.Keys {
-		wasOpen, known := open[place{k.KeyID, k.Name, k.Role}]
-		switch {
-		case !known:
-			list = append(list, api.CharterChange{What: "key_added", Key: &shown[i]})
-		case wasOpen && k.NotAfterMS != nil:
-			list = append(list, api.CharterChange{What: "key_ended", Key: &shown[i]})
+	for _, c := range seal.Changes(before.Charter, after.Charter) {
+		shown := api.CharterChange{What: c.What, From: c.From, To: c.To}
+		if c.Key != nil {
+			shown.Key = &keysOf([]seal.Key{*c.Key})[0]
 		}
+		list = append(list, shown)
 	}
 	return list
 }

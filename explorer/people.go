@@ -22,7 +22,10 @@ func (e *Explorer) Person(ctx context.Context, account string) (api.Person, erro
 		return api.Person{}, api.Errorf(api.CodeMalformed, "%s", sentence(err.Error()))
 	}
 	var history []proof.SignedEnrolment
-	s.Vault.With(func(_ *ledger.Book, r *proof.Registry) { history = r.PersonHistory(role, id) })
+	s.Vault.With(func(_ *ledger.Book, r *proof.Registry) { history, err = r.PersonHistory(role, id) })
+	if err != nil {
+		return api.Person{}, err
+	}
 	if len(history) == 0 {
 		return api.Person{}, api.Errorf(api.CodeUnknownAccount, "%s is not enrolled here.", account)
 	}
@@ -39,7 +42,11 @@ func (e *Explorer) Person(ctx context.Context, account string) (api.Person, erro
 		}
 		p.Versions = append(p.Versions, shown)
 	}
-	p.Keys = keysOf(s.Vault.KeysOf(account, e.now()))
+	keys, err := s.Vault.KeysOf(account, e.now())
+	if err != nil {
+		return p, err
+	}
+	p.Keys = keysOf(keys)
 	err = s.enrolments(ctx, history, &p)
 	return p, err
 }

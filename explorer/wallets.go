@@ -109,7 +109,8 @@ func (e *Explorer) Balance(ctx context.Context, account string) (api.Balance, er
 	balance.Saved, balance.Left, balance.Yield = saved.Saved, saved.Left, saved.Yield
 	s.Vault.With(func(b *ledger.Book, r *proof.Registry) {
 		a, _ := b.Account(account)
-		balance.Savings, balance.Eligible, balance.Status = a.Savings, a.Eligible, statusOf(a, r)
+		balance.Savings, balance.Eligible = a.Savings, a.Eligible
+		balance.Status, err = statusOf(a, r)
 		if !a.Saver {
 			return
 		}
@@ -118,25 +119,17 @@ func (e *Explorer) Balance(ctx context.Context, account string) (api.Balance, er
 			balance.Leaving = append(balance.Leaving, api.Leaving{JT: valueOf(n.Shares, d), Due: int64(n.Hour * policy.Hour)})
 		}
 	})
-	return balance, nil
+	return balance, err
 }
 
 // statusOf is the status of a wallet's owner by the newest enrolment.
-func statusOf(a ledger.Account, r *proof.Registry) string {
-	if e := newest(r, a.Account); e != nil {
-		return statusIn(e)
+func statusOf(a ledger.Account, r *proof.Registry) (string, error) {
+	role, id, _ := strings.Cut(a.Account, ":")
+	history, err := r.PersonHistory(role, id)
+	if err != nil || len(history) == 0 {
+		return seal.StatusActive, err
 	}
-	return seal.StatusActive
-}
-
-// newest is the newest enrolment of a wallet's owner, nil when there is none.
-func newest(r *proof.Registry, account string) *seal.Enrolment {
-	role, id, _ := strings.Cut(account, ":")
-	versions := r.PersonVersions(role, id)
-	if len(versions) == 0 {
-		return nil
-	}
-	return versions[len(versions)-1]
+	return statusIn(history[len(history)-1].Enrolment), nil
 }
 
 // valueOf is what shares are worth, floor(shares · D / 2⁹⁵).
@@ -184,7 +177,11 @@ func (e *Explorer) Key(_ context.Context, account, keyID string) ([]byte, error)
 		return nil, err
 	}
 	var public []byte
-	for _, k := range s.Vault.KeysOf(account, e.now()) {
+	keys, err := s.Vault.KeysOf(account, e.now())
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
 		if k.KeyID == keyID && k.Alg == seal.Ed25519 {
 			public = append([]byte(nil), k.Public...)
 		}

@@ -5,9 +5,11 @@
 // builds its [proof.Registry] from them again after a restart.
 //
 // A station trusts the feed for order alone: each document is verified by the
-// registry before it counts. What survives a crash is what was saved with the
-// station's mark in one transaction. It implements the hand-over of
-// spec/proof-chain.md §6 for "an artefact is judged by what was logged".
+// registry before it counts. What is in the station's own store was, and is not verified
+// again. What survives a crash is what was saved with the
+// station's mark in one transaction. Of members and organisations a registry holds
+// nothing: it reads an enrolment when it is asked for it ([Book]). It implements the hand-over of
+// the proof chain specification, section 6 for "an artefact is judged by what was logged".
 package feed
 
 import (
@@ -17,12 +19,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 
 	"robotorq.org/reserve/bus"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
+	"robotorq.org/reserve/torq"
 )
 
 //go:embed schema/*.sql
@@ -49,41 +51,22 @@ func Decode(body []byte) (env seal.Envelope, certificates [][]byte, err error) {
 	return m.Run, m.Certificates, err
 }
 
-// Load adds everything that was learnt before to the registry.
-func Load(ctx context.Context, db *store.DB, registry *proof.Registry) error {
-	return LoadBefore(ctx, db, registry, math.MaxInt64)
+// Load is a registry of everything that was learnt before.
+func Load(ctx context.Context, db *store.DB, profile torq.Profile) (*proof.Registry, error) {
+	return Logged.Load(ctx, db, profile)
 }
 
-// LoadBefore adds what was learnt at places below seq: what was known then.
-func LoadBefore(ctx context.Context, db *store.DB, registry *proof.Registry, seq uint64) error {
-	return db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged WHERE seq < ? ORDER BY seq", int64(min(seq, math.MaxInt64)))
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var seq int64
-			var raw []byte
-			if err := rows.Scan(&seq, &raw); err != nil {
-				return err
-			}
-			env, err := seal.DecodeEnvelope(raw)
-			if err == nil {
-				err = registry.Add(env)
-			}
-			if err != nil {
-				return fmt.Errorf("learnt document %d: %w", seq, err)
-			}
-		}
-		return rows.Err()
-	})
+// LoadBefore is Load of what was learnt at places below seq: what was known then of
+// whoever is not a member or an organisation.
+func LoadBefore(ctx context.Context, db *store.DB, profile torq.Profile, seq uint64) (*proof.Registry, error) {
+	return Logged.load(ctx, db, profile, seq)
 }
 
 // Learn adds one logged artefact to the registry and to the store if it is a
 // document that stations judge by, and reports whether it was. seq is its place
 // in the feed (or in the log, for the mint itself): unique and rising. The
-// caller saves its mark in the same transaction. An artefact that the registry
+// caller saves its mark in the same transaction, and tells the registry when it has
+// committed ([proof.Registry.Stored]). An artefact that the registry
 // refuses is an error that wraps a *proof.Fault: the log holds what must not be in
 // it. Then neither registry nor store has changed.
 func Learn(ctx context.Context, tx *sql.Tx, registry *proof.Registry, seq uint64, env seal.Envelope) (bool, error) {
@@ -97,8 +80,10 @@ func Learn(ctx context.Context, tx *sql.Tx, registry *proof.Registry, seq uint64
 	if err := registry.Add(env); err != nil {
 		return false, fmt.Errorf("the log's %s %s: %w", env.PayloadType, env.Digest(), err)
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO feed_logged (seq, envelope) VALUES (?, ?)", int64(seq), raw)
-	return true, err
+	if _, err = tx.ExecContext(ctx, "INSERT INTO feed_logged (seq, envelope) VALUES (?, ?)", int64(seq), raw); err != nil {
+		return false, err
+	}
+	return true, Logged.Index(ctx, tx, seq, env)
 }
 
 // Follow learns from messages of the feed and saves the consumer's mark, in the

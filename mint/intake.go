@@ -67,6 +67,7 @@ func (s *Station) take(ctx context.Context, msgs []bus.Message, one func(context
 	})
 	switch {
 	case err == nil:
+		s.registry.Stored()
 		s.poke()
 		return nil
 	case errors.As(err, &not):

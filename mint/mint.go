@@ -35,7 +35,7 @@
 // transaction that failed, memory is read from the store again before anything
 // else is taken.
 //
-// It implements spec/proof-chain.md §2 (certificate, run), §4 (Mint), §5 and §6.
+// It implements the proof chain specification, section 2 (certificate, run), §4 (Mint), §5 and §6.
 package mint
 
 import (
@@ -211,15 +211,16 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 // load reads the book into memory. Until it has succeeded the station is stale.
 func (s *Station) load(ctx context.Context) error {
 	s.stale = true
+	registry, err := feed.Load(ctx, s.DB, s.Profile)
+	if err != nil {
+		return err
+	}
 	b := &book{
-		registry: proof.NewRegistry(s.Profile, nil), spending: proof.NewSpending(),
+		registry: registry, spending: proof.NewSpending(),
 		chains: map[chainKey]chain{}, batches: map[merkle.Hash]batchOf{},
 	}
 	b.pourBook = proof.NewPourBook(b.registry, b.spending)
-	if err := feed.Load(ctx, s.DB, b.registry); err != nil {
-		return err
-	}
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, part := range []func(context.Context, *sql.Tx) error{b.loadCounters, b.loadChains, b.loadOre} {
 			if err := part(ctx, tx); err != nil {
 				return err

@@ -319,8 +319,8 @@ func (s *Station) derive(ctx context.Context, g proof.Ingot, place uint64) error
 // checkSpanAt checks a span by what was logged before its pour: later documents do
 // not count against it.
 func (s *Station) checkSpanAt(ctx context.Context, place uint64, env seal.Envelope, contract string, span merkle.Span) error {
-	then := proof.NewRegistry(s.Profile, nil)
-	if err := feed.LoadBefore(ctx, s.DB, then, place); err != nil {
+	then, err := feed.LoadBefore(ctx, s.DB, s.Profile, place)
+	if err != nil {
 		return err
 	}
 	return then.CheckSpan(env, contract, span)

@@ -147,10 +147,11 @@ func (d *demo) admitPeople(ctx context.Context) error {
 }
 
 func (d *demo) enrolPerson(ctx context.Context, role, id string, keys *seal.Signer) error {
-	known := false
-	d.trust.With(func(r *proof.Registry) { known = len(r.PersonVersions(role, id)) > 0 })
-	if known {
-		return nil
+	var known []proof.SignedEnrolment
+	var err error
+	d.trust.With(func(r *proof.Registry) { known, err = r.PersonHistory(role, id) })
+	if err != nil || len(known) > 0 {
+		return err
 	}
 	now := d.nowMS()
 	e := &seal.Enrolment{Origin: d.identity.Origin, ID: id, Version: 1, Keys: keys.PublicKeys(now), IssuedMS: now}
@@ -250,7 +251,7 @@ func (d *demo) startAgent(ctx context.Context, id string, p *virtual.Printer) er
 	agent, err := robot.NewAgent(ctx, robot.Config{
 		ID: id, Rating: robot.Rating{Watts: demoWatts, TokensPerSecond: demoTokens, Energy: robot.Metered},
 		Machine: robot.Printer{Client: client}, Energy: energy, Signer: keys, Spool: spool, Transport: uplink.Bus{Bus: d.bus, Digger: diggerID, Clock: d.clock},
-		Clock: d.clock, Log: d.log.With("robot", id),
+		Clock: d.clock, Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -318,8 +319,9 @@ func (d *demo) free(busy map[string]bool) (groups []team) {
 	return groups
 }
 
-// guests are robots that somebody enrolled beside the fleet and that have no
-// contract: each gets one of its own, so that a real printer digs in a demo.
+// guests are robots that somebody enrolled beside the fleet, of the same owner, and that
+// have no contract: each gets one of its own, so that a real printer digs in a demo. Those
+// of other owners are left to the contracts of others.
 func (d *demo) guests(busy map[string]bool) (groups []team) {
 	if d.capital() == 0 {
 		return nil
@@ -327,7 +329,7 @@ func (d *demo) guests(busy map[string]bool) (groups []team) {
 	own := allRobots()
 	d.trust.With(func(r *proof.Registry) {
 		for _, id := range r.Robots() {
-			if !busy[id] && !slices.Contains(own, id) {
+			if e, ok := r.Robot(id, d.nowMS()); ok && e.Robot.Owner == demoOwner && !busy[id] && !slices.Contains(own, id) {
 				groups = append(groups, team{demoTeams[0].enterprise, []string{id}})
 			}
 		}

@@ -85,7 +85,8 @@ func (n *Node) attachFace(ctx context.Context) error {
 
 func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") }
 
-// ready answers 200 when the bus stands, the vault has books and there is disk.
+// ready answers 200 when the bus stands, the reserve is founded, the vault has books and
+// there is disk.
 func (n *Node) ready(w http.ResponseWriter, r *http.Request) {
 	if err := n.notReady(r.Context()); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -113,6 +114,9 @@ func (n *Node) notReady(ctx context.Context) error {
 	}
 	if err := n.contradicted(); err != nil {
 		return err
+	}
+	if !n.inForce() {
+		return errors.New("the reserve is being founded: its first charter and policy are not in the log yet")
 	}
 	_, err := n.face.explorer.Overview(ctx)
 	return err

@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/torq"
 )
 
 // Code is the stable name of a kind of failure.
@@ -60,6 +63,36 @@ func founding(origin string, now uint64, amend []byte) (policy.Document, error) 
 		d, err = policy.Amend(d, amend)
 	}
 	return d, err
+}
+
+// foundingWait is how long a start waits for the first charter and policy to be in the log
+// before it says that the reserve runs; witnesses that are required may keep them longer.
+const foundingWait = 30 * time.Second
+
+// inForce tells whether the first charter and policy are in the log and have come to the
+// vault: nobody is enrolled before.
+func (n *Node) inForce() (yes bool) {
+	n.vault.With(func(_ *ledger.Book, r *proof.Registry) { _, _, yes = r.Policy(torq.TimeLimitMS) })
+	return yes
+}
+
+// awaitFounded waits for it, for a while.
+func (n *Node) awaitFounded(parent, ctx context.Context) {
+	changed, stop := n.vault.DB.Watch()
+	defer stop()
+	timeout, end := n.clock.NewTimer(foundingWait)
+	defer end()
+	for !n.inForce() {
+		select {
+		case <-changed:
+		case <-timeout:
+			return
+		case <-parent.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // samePolicy refuses a start with other numbers than those on which the reserve was

@@ -184,7 +184,14 @@ func absent(path string) (bool, error) {
 // openKey reads a key file or, if make is set and there is none, makes it.
 func openKey(path, passphrase, name, role string, create bool) (*seal.Signer, error) {
 	s, err := seal.ReadKeyFile(path, passphrase)
-	if err == nil || !create || !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case seal.HasCode(err, seal.CodePassphrase) && passphrase == "":
+		return nil, fmt.Errorf("%w (set ROBOTORQ_PASSPHRASE)", err)
+	case seal.HasCode(err, seal.CodePassphrase):
+		return nil, fmt.Errorf("%w (is ROBOTORQ_PASSPHRASE the one under which the keys were encrypted?)", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w (it belongs to another user, perhaps after a command of root's: give the data directory back to this one with chown -R, and run every command on it as this user)", err)
+	case err == nil || !create || !errors.Is(err, fs.ErrNotExist):
 		return s, err
 	}
 	if s, err = seal.NewSigner(name, role); err != nil {

@@ -8,7 +8,7 @@
 // them fails the others are stopped and the process ends with its error: a start
 // from the stores is the only recovery there is, and it is the same after a crash.
 //
-// Hand-over between stations implements spec/proof-chain.md §6.
+// Hand-over between stations implements the proof chain specification, section 6.
 package node
 
 import (
@@ -172,7 +172,7 @@ func open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.started, n.reports = n.clock.Now(), newReportDesk(n)
 	steps := []func(context.Context) error{
-		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.samePolicy, n.openDigger, n.openRefinery, n.openMint,
+		n.openDirectory, n.checkRestored, n.openBus, n.openStores, n.confirm, n.readWitnesses, n.openLog, n.openFace, n.openVault, n.openTrust, n.samePolicy, n.openDigger, n.openRefinery, n.openMint, n.charterFirst,
 		n.openMarket, n.attachFace, n.settleRestored, n.stayAwake,
 	}
 	for _, step := range steps {
@@ -200,7 +200,7 @@ func (n *Node) path(elem ...string) string {
 }
 
 // openDirectory locks the data directory, finds out whose it is and opens its keys.
-func (n *Node) openDirectory(context.Context) (err error) {
+func (n *Node) openDirectory(ctx context.Context) (err error) {
 	if err := n.lockDirectory(); err != nil {
 		return err
 	}
@@ -212,6 +212,9 @@ func (n *Node) openDirectory(context.Context) (err error) {
 		return err
 	}
 	if err := n.keepApart(); err != nil {
+		return err
+	}
+	if err := n.settleKeys(ctx); err != nil {
 		return err
 	}
 	n.ring, err = openKeys(n.cfg.Data, n.identity.Origin, n.cfg.Passphrase, n.cfg.Apart)
@@ -356,6 +359,7 @@ func (n *Node) run(parent context.Context, listener net.Listener) error {
 		inFront("demo", n.demo)
 	}
 	if n.cfg.Started != nil && ctx.Err() == nil {
+		n.awaitFounded(parent, ctx)
 		n.cfg.Started(n.running())
 	}
 	n.wait(parent, ctx)

@@ -50,7 +50,7 @@ func TestAReserveSaysHowItIs(t *testing.T) {
 	visited := false
 	err := run(t, node.Config{Origin: "test.robotorq.org/node"}, func(url string) {
 		visited = true
-		for path, want := range map[string]string{"/healthz": "alive", "/readyz": "ready"} {
+		for path, want := range map[string]string{"/healthz": "alive", "/readyz": "ready", "/api/v1/policy": "effective_ms"} {
 			if status, body := get(t, url+path); status != http.StatusOK || !strings.Contains(body, want) {
 				t.Errorf("%s: %d %s", path, status, body)
 			}

@@ -72,8 +72,8 @@ func (n *Node) readWitnesses(ctx context.Context) error {
 		from := uint64(n.clock.Now().UnixMilli()) - witnessSkew
 		w.keys = append(w.keys, seal.NewKey(of.Verifier().Name(), seal.RoleWitness, seal.Ed25519, public, from))
 	}
-	logged := proof.NewRegistry(n.profile, nil)
-	if err := feed.Load(ctx, n.dbs["vault"], logged); err != nil {
+	logged, err := feed.Load(ctx, n.dbs["vault"], n.profile)
+	if err != nil {
 		return err
 	}
 	w.listed.Store(w.in(logged.Charter()))

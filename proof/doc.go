@@ -1,7 +1,7 @@
 // Package proof is the proof chain: what robots, diggers, refineries and the
 // mint sign, how one artefact follows from another, and how anyone checks it.
 //
-// It implements spec/proof-chain.md §1 (derivation), §2 (artefacts), the roles
+// It implements the proof chain specification, section 1 (derivation), §2 (artefacts), the roles
 // of §3 (who may sign what, and when) and §4 (who checks what):
 //
 //   - Codecs: one struct per artefact with Encode and a DecodeX that refuses

@@ -14,17 +14,6 @@ type SignedEnrolment struct {
 	Digest merkle.Hash
 }
 
-// PersonHistory returns every version of a member's or an organisation's enrolment
-// with its digest, in order; none when there is none.
-func (r *Registry) PersonHistory(role, id string) []SignedEnrolment {
-	versions := r.people[person{role, id}]
-	list := make([]SignedEnrolment, len(versions))
-	for i, v := range versions {
-		list[i] = SignedEnrolment{v.Enrolment, v.digest}
-	}
-	return list
-}
-
 // Rebinding is a version of an enrolment that gives its owner keys which no version
 // before it had.
 type Rebinding struct {
@@ -108,22 +97,6 @@ func withEnds(keys, before, version []seal.Key) []seal.Key {
 		}
 	}
 	return keys
-}
-
-// People returns the histories of all members (seal.RoleMember) or organisations
-// (seal.RoleOrg), in the order of their ids.
-func (r *Registry) People(role string) (all [][]SignedEnrolment) {
-	var ids []string
-	for p := range r.people {
-		if p.role == role {
-			ids = append(ids, p.id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		all = append(all, r.PersonHistory(role, id))
-	}
-	return all
 }
 
 // CheckPerson checks what a new version of a member's or an organisation's enrolment

@@ -107,7 +107,7 @@ func TestAPersonIsEnrolledOnce(t *testing.T) {
 	if err := add("bob", 2); err != nil {
 		t.Error(err)
 	}
-	if got := r.Registry.PersonVersions(seal.RoleMember, "ann"); len(got) != 1 || got[0].ID != "ann" {
+	if got, err := r.Registry.PersonHistory(seal.RoleMember, "ann"); err != nil || len(got) != 1 || got[0].ID != "ann" {
 		t.Errorf("%+v", got)
 	}
 }

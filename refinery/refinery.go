@@ -25,7 +25,7 @@
 // comes; a start goes on with it. After a transaction that failed, memory is read
 // from the store again before anything else is taken.
 //
-// It implements spec/proof-chain.md §2 (ingot, pour, order), §4 (Refinery) and §6.
+// It implements the proof chain specification, section 2 (ingot, pour, order), §4 (Refinery) and §6.
 package refinery
 
 import (
@@ -134,12 +134,12 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 // load reads the book into memory. Until it has succeeded the station is stale.
 func (s *Station) load(ctx context.Context) error {
 	s.stale = true
-	registry := proof.NewRegistry(s.Profile, nil)
-	if err := feed.Load(ctx, s.DB, registry); err != nil {
+	registry, err := feed.Load(ctx, s.DB, s.Profile)
+	if err != nil {
 		return err
 	}
 	var b book
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		b, err = loadBook(ctx, tx)
 		return err
 	})
@@ -188,6 +188,7 @@ func (s *Station) Documents(ctx context.Context, msgs []bus.Message) error {
 	if err != nil {
 		return s.reload(ctx, err)
 	}
+	s.registry.Stored()
 	s.made, s.fed = max(s.made, made), s.nowMS()
 	close(s.learnt)
 	s.learnt = make(chan struct{})

@@ -145,7 +145,10 @@ func (s *Station) admitProposal(env seal.Envelope, p proof.Proposal, by vouched,
 // by which the vault takes its orders. A rebinding that waits, or that a former key has
 // objected to, counts for neither. by is what was verified before the lock was taken.
 func (s *Station) signedByOrg(env seal.Envelope, org string, now uint64, by vouched) error {
-	versions := s.registry.PersonHistory(seal.RoleOrg, org)
+	versions, err := s.registry.PersonHistory(seal.RoleOrg, org)
+	if err != nil {
+		return err
+	}
 	if len(versions) == 0 {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is not enrolled", org)}
 	}
@@ -262,7 +265,11 @@ func (s *Station) trustees(at uint64) (names []string) {
 func (s *Station) impartial(name string, c Case) error {
 	for _, party := range []string{c.Terms.Enterprise, c.Terms.Owner} {
 		own := name == party
-		for _, e := range s.registry.PersonVersions(seal.RoleOrg, party) {
+		versions, err := s.registry.PersonHistory(seal.RoleOrg, party)
+		if err != nil {
+			return err
+		}
+		for _, e := range versions {
 			for _, k := range e.Keys {
 				own = own || slices.ContainsFunc(s.registry.Charter().Keys, func(t seal.Key) bool {
 					return t.Role == seal.RoleTrust && t.Name == name && bytes.Equal(t.Public, k.Public)
@@ -360,7 +367,7 @@ func (s *Station) sign(ctx context.Context, c Case, money ledger.Contract, env *
 	}
 	c.Document = signed.Digest()
 	c = c.enter(Funded, "", s.now())
-	err = s.submit(context.WithoutCancel(ctx), signed, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.submit(context.WithoutCancel(ctx), signed, s.registry.Add, func(ctx context.Context, tx *sql.Tx) error {
 		if err := saveInstruction(ctx, tx, c.Number, env); err != nil {
 			return err
 		}
@@ -410,7 +417,7 @@ func (s *Station) close(ctx context.Context, c Case, reason string, env *seal.En
 		return c, err
 	}
 	c = c.enter(Closing, reason, now)
-	err = s.submit(context.WithoutCancel(ctx), signed, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.submit(context.WithoutCancel(ctx), signed, s.registry.Add, func(ctx context.Context, tx *sql.Tx) error {
 		if err := saveInstruction(ctx, tx, c.Number, env); err != nil {
 			return err
 		}
@@ -487,7 +494,9 @@ func (s *Station) checkParties(c proof.Contract, now uint64) error {
 		return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("digger %q or refinery %q has no valid key in the charter", c.Digger, c.Refinery)}
 	}
 	for _, party := range []string{c.Enterprise, c.Owner} {
-		if len(s.registry.PersonVersions(seal.RoleOrg, party)) == 0 {
+		if versions, err := s.registry.PersonHistory(seal.RoleOrg, party); err != nil {
+			return err
+		} else if len(versions) == 0 {
 			return &Error{Code: CodeUnknownParty, Detail: fmt.Sprintf("organisation %q is not enrolled", party)}
 		}
 	}

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"robotorq.org/reserve/proof"
@@ -14,10 +15,11 @@ import (
 // nobody up.
 
 // genuine refuses a document that nobody has signed who may. A document that is known is
-// let through: it changes nothing.
-func (s *Station) genuine(ctx context.Context, env seal.Envelope) error {
+// let through: it changes nothing. Of an enrolment it returns the charter by which it was
+// verified: while that is the newest one it need not be verified again.
+func (s *Station) genuine(ctx context.Context, env seal.Envelope) (by *seal.Charter, err error) {
 	if known, err := s.known(ctx, env); err != nil || known {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
 	charter, broken := s.registry.Charter(), s.broken
@@ -27,21 +29,22 @@ func (s *Station) genuine(ctx context.Context, env seal.Envelope) error {
 	}
 	s.mu.Unlock()
 	if broken != nil || charter == nil {
-		return broken
+		return nil, broken
 	}
-	var err error
 	switch env.PayloadType {
 	case proof.TypeEnrolment:
-		_, err = seal.VerifyEnrolment(env, charter)
+		if _, err = seal.VerifyEnrolment(env, charter); err == nil {
+			return charter, nil
+		}
 	case proof.TypePolicy:
 		err = root.Verify(env)
 	case proof.TypeClosing:
 		err = own.Verify(env)
 	}
 	if err == nil || s.charterIsOther(charter) {
-		return nil
+		return nil, nil
 	}
-	return &Error{Code: CodeRefused, Err: err}
+	return nil, &Error{Code: CodeRefused, Err: err}
 }
 
 func (s *Station) charterIsOther(than *seal.Charter) bool {
@@ -61,7 +64,8 @@ type vouched struct {
 // now have signed.
 func (s *Station) vouch(env seal.Envelope, org string) (vouched, error) {
 	s.mu.Lock()
-	versions, broken, now := s.registry.PersonHistory(seal.RoleOrg, org), s.broken, s.now()
+	versions, err := s.registry.PersonHistory(seal.RoleOrg, org)
+	broken, now := errors.Join(s.broken, err), s.now()
 	s.mu.Unlock()
 	if broken != nil || len(versions) == 0 {
 		return vouched{}, broken // under the lock it is refused as what it is
@@ -98,6 +102,10 @@ func (s *Station) lead(ctx context.Context, env seal.Envelope, i proof.Instructi
 	}
 	s.mu.Lock()
 	l := led{charter: s.registry.Charter()}
+	if err := s.stillOpen(env, seal.RoleTrust, s.now()); err != nil {
+		s.mu.Unlock()
+		return l, notOfTrust(err)
+	}
 	c, err := s.find(ctx, i.Contract)
 	names := s.trustees(i.Issued)
 	var by []proof.Signatories

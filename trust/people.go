@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -16,21 +18,18 @@ const CodeTooMany Code = "too_many_enrolments"
 // that dates back could otherwise enrol more than it may.
 const maxEnrolmentAge = policy.Day
 
-// quota counts the first enrolments of people, of every registrar, by issued_ms.
+// quota counts the first enrolments of people, of every registrar, by issued_ms, sorted.
 type quota map[string][]uint64
 
-// add counts an enrolment.
-func (q quota) add(e *seal.Enrolment) {
-	if e.Robot != nil || e.Version != 1 {
-		return
-	}
-	list := q[e.Registrar()]
+// add counts a first enrolment.
+func (q quota) add(registrar string, issued uint64) {
+	list := q[registrar]
+	at, _ := slices.BinarySearch(list, issued)
+	list = slices.Insert(list, at, issued)
 	// What can no longer count is forgotten.
-	newest := e.IssuedMS
-	for _, at := range list {
-		newest = max(newest, at)
-	}
-	q[e.Registrar()] = append(slices.DeleteFunc(list, func(at uint64) bool { return at+2*policy.Day < newest }), e.IssuedMS)
+	newest := list[len(list)-1]
+	old, _ := slices.BinarySearch(list, newest-min(newest, 2*policy.Day))
+	q[registrar] = list[old:]
 }
 
 // submitted counts a document that was admitted.
@@ -38,28 +37,37 @@ func (q quota) submitted(env seal.Envelope) {
 	if env.PayloadType != proof.TypeEnrolment {
 		return
 	}
-	if e, err := seal.DecodeEnrolment(env.Payload); err == nil {
-		q.add(e)
+	if e, err := seal.DecodeEnrolment(env.Payload); err == nil && e.Robot == nil && e.Version == 1 {
+		q.add(e.Registrar(), e.IssuedMS)
 	}
 }
 
 // within is how many a registrar has enrolled from less than a day before a time on.
 func (q quota) within(registrar string, at uint64) (n uint64) {
-	for _, issued := range q[registrar] {
-		if issued+policy.Day > at {
-			n++
-		}
+	list := q[registrar]
+	from := 0
+	if at >= policy.Day {
+		from, _ = slices.BinarySearch(list, at-policy.Day+1)
 	}
-	return n
+	return uint64(len(list) - from)
 }
 
-// load counts what is admitted already.
-func (q quota) load(r *proof.Registry) {
-	for _, role := range []string{seal.RoleMember, seal.RoleOrg} {
-		for _, history := range r.People(role) {
-			q.add(history[0].Enrolment)
-		}
+// load counts what is admitted already and may still count.
+func (q quota) load(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT registrar, issued FROM trust_index WHERE role <> '' AND version = 1 AND issued >= (SELECT coalesce(max(issued), 0) - ? FROM trust_index) ORDER BY issued", int64(2*policy.Day))
+	if err != nil {
+		return err
 	}
+	defer rows.Close()
+	for rows.Next() {
+		var registrar string
+		var issued int64
+		if err := rows.Scan(&registrar, &issued); err != nil {
+			return err
+		}
+		q.add(registrar, uint64(issued))
+	}
+	return rows.Err()
 }
 
 // admissiblePerson tests what the registry does not of an enrolment of a member or an
@@ -82,5 +90,9 @@ func (s *Station) admissiblePerson(e *seal.Enrolment, now uint64) error {
 		}
 		return nil
 	}
-	return proof.CheckPerson(s.registry.PersonHistory(e.Role(), e.ID), e, p.RebindDelay)
+	history, err := s.registry.PersonHistory(e.Role(), e.ID)
+	if err != nil {
+		return err
+	}
+	return proof.CheckPerson(history, e, p.RebindDelay)
 }

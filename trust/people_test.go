@@ -163,7 +163,8 @@ func (o *office) rebindOrg(id string, to *seal.Signer, effective uint64) merkle.
 	o.t.Helper()
 	var e seal.Enrolment
 	o.With(func(r *proof.Registry) {
-		history := r.PersonHistory(seal.RoleOrg, id)
+		history, err := r.PersonHistory(seal.RoleOrg, id)
+		o.must(err)
 		newest := history[len(history)-1]
 		e = *newest.Enrolment
 		e.Previous, e.Version = newest.Digest, newest.Version+1

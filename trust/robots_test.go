@@ -125,7 +125,7 @@ func TestARegistrarsKeyThatHasEndedEnrolsNoRobotAgain(t *testing.T) {
 	o.must(o.Submit(t.Context(), o.logged(len(o.reserve.Log)-1)))
 	o.clock.move(ends + policy.Hour)
 	env := o.robotVersion("r1", ends-1, nil)
-	if err := o.Submit(t.Context(), env); code(err) != trust.CodeRefused {
+	if err := o.Submit(t.Context(), env); code(err) != trust.CodeBadSignature {
 		t.Errorf("dated back to when the key counted: %v", err)
 	}
 	if err := o.Submit(t.Context(), o.robotVersion("r1", ends+policy.Hour+heard, nil)); code(err) != trust.CodeRefused {

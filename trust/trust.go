@@ -14,7 +14,8 @@
 // # What it trusts
 //
 // The charter's keys, its own store and clock, the digger for what is accepted. Not
-// the parties of a contract.
+// the parties of a contract. Enrolments that are in its store were verified, and are not
+// verified again.
 //
 // # What survives a crash
 //
@@ -23,7 +24,7 @@
 // writes of it and may be asked for again: a crash in between leaves a case that is
 // brought up to the vault's books later ([Station.Resume], [Station.Look]).
 //
-// It implements spec/proof-chain.md §3 (enrolments) and spec/ledger.md §2
+// It implements the proof chain specification, section 3 (enrolments) and the ledger specification, section 2
 // (Contract, Ending), without bids.
 package trust
 
@@ -39,6 +40,7 @@ import (
 	"time"
 
 	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/feed"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/policy"
@@ -125,7 +127,6 @@ type Station struct {
 	registry *proof.Registry
 	seq      uint64 // of the last document
 	quota    quota
-	holders  holders
 	number   uint64            // of the last contract
 	live     map[uint64]Case   // contracts whose life has not ended
 	noted    map[uint64]uint64 // when the progress of a contract was last written, Unix ms
@@ -138,6 +139,7 @@ type Code string
 // Codes of this station's errors.
 const (
 	CodeRefused      Code = "refused"       // a document that may not be logged
+	CodeNotFounded   Code = "not_founded"   // there is no policy yet
 	CodeUnknownRobot Code = "unknown_robot" // not enrolled with the contract's digger
 	CodeUnknownParty Code = "unknown_party" // enterprise, owner, digger or refinery
 
@@ -184,29 +186,20 @@ func Open(ctx context.Context, o Options) (*Station, error) {
 
 // load builds the registry from the store; after an error it is as it was.
 func (s *Station) load(ctx context.Context) error {
-	registry := proof.NewRegistry(s.Profile, nil)
+	registry, err := feed.Admitted.Load(ctx, s.DB, s.Profile)
+	if err == nil {
+		err = s.completeKeys(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	var seq, number uint64
-	live := map[uint64]Case{}
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT seq, envelope FROM trust_document ORDER BY seq")
-		if err != nil {
+	live, enrolled := map[uint64]Case{}, quota{}
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := enrolled.load(ctx, tx); err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var raw []byte
-			if err := rows.Scan(&seq, &raw); err != nil {
-				return err
-			}
-			env, err := seal.DecodeEnvelope(raw)
-			if err == nil {
-				err = registry.Add(env)
-			}
-			if err != nil {
-				return fmt.Errorf("trust document %d: %w", seq, err)
-			}
-		}
-		if err := rows.Err(); err != nil {
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM trust_document").Scan(&seq); err != nil {
 			return err
 		}
 		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(number), 0) FROM trust_case").Scan(&number); err != nil {
@@ -224,21 +217,19 @@ func (s *Station) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.quota = quota{}
-	s.quota.load(registry)
-	s.holders = holders{}
-	s.holders.load(registry)
-	s.registry, s.seq, s.number, s.live, s.noted = registry, seq, number, live, map[uint64]uint64{}
+	s.quota, s.registry, s.seq, s.number, s.live, s.noted = enrolled, registry, seq, number, live, map[uint64]uint64{}
 	return nil
 }
 
 // Submit admits a signed document: a charter, policy, enrolment or closing. It
 // returns when the document is on disk and on its way to the log. The same
 // document again changes nothing. A document that may not be logged is refused with
-// [CodeRefused]; a contract is opened by
+// [CodeRefused], an enrolment under a registrar's key that has ended by now with
+// [CodeBadSignature]; a contract is opened by
 // [Station.Propose].
 func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
-	if err := s.genuine(ctx, env); err != nil {
+	by, err := s.genuine(ctx, env)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -252,7 +243,11 @@ func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
 		}
 		return &Error{Code: CodeRefused, Detail: err.Error()}
 	}
-	return s.submit(ctx, env, nil)
+	add := s.registry.Add
+	if by != nil && by == s.registry.Charter() {
+		add = s.registry.Restore // its signatures are verified
+	}
+	return s.submit(ctx, env, add, nil)
 }
 
 // admissible tests what the registry, which knows no clock, does not: that a document
@@ -272,12 +267,15 @@ func (s *Station) admissible(env seal.Envelope, now uint64) error {
 				d.Version, d.Effective, now+p.Notice-d.Effective, p.Notice, now)
 		}
 	case proof.TypeEnrolment:
+		if err := s.stillOpen(env, seal.RoleRegistrar, now); err != nil {
+			return err
+		}
 		e, err := seal.DecodeEnrolment(env.Payload)
 		if _, _, founded := s.registry.Policy(torq.TimeLimitMS); err == nil && e.Robot == nil && !founded {
-			return errors.New("there is no wallet before the first policy")
+			return &Error{Code: CodeNotFounded, Detail: "the reserve is being founded, and there is no wallet before its first policy"}
 		}
 		if err == nil {
-			if err := s.holders.check(s.registry, e); err != nil {
+			if err := s.checkKeys(e); err != nil {
 				return err
 			}
 		}
@@ -296,9 +294,9 @@ func (s *Station) admissible(env seal.Envelope, now uint64) error {
 	return nil
 }
 
-// submit adds a document that is not known; also writes more in the same
-// transaction.
-func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(context.Context, *sql.Tx) error) error {
+// submit adds a document that is not known to the registry and the store; also writes more
+// in the same transaction.
+func (s *Station) submit(ctx context.Context, env seal.Envelope, add func(seal.Envelope) error, also func(context.Context, *sql.Tx) error) error {
 	if s.broken != nil {
 		return s.broken
 	}
@@ -310,14 +308,22 @@ func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(conte
 	if err != nil {
 		return &Error{Code: CodeRefused, Err: err}
 	}
-	if err := s.registry.Add(env); err != nil {
+	if err := add(env); proof.AsFault(err) != nil {
 		return &Error{Code: CodeRefused, Err: err}
+	} else if err != nil {
+		return err
 	}
 	err = s.DB.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		digest := env.Digest()
 		_, err := tx.ExecContext(ctx, "INSERT INTO trust_document (seq, type, digest, envelope) VALUES (?, ?, ?, ?)",
 			int64(s.seq+1), env.PayloadType, digest[:], raw)
 		if err != nil {
+			return err
+		}
+		if err := feed.Admitted.Index(ctx, tx, s.seq+1, env); err != nil {
+			return err
+		}
+		if err := saveKeys(ctx, tx, s.seq+1, env); err != nil {
 			return err
 		}
 		if also != nil {
@@ -339,7 +345,7 @@ func (s *Station) submit(ctx context.Context, env seal.Envelope, also func(conte
 	}
 	s.seq++
 	s.quota.submitted(env)
-	s.holders.submitted(env)
+	s.registry.Stored()
 	return nil
 }
 

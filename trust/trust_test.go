@@ -492,11 +492,11 @@ func TestADocumentThatMayNotBeLoggedIsRefusedAndLeavesNothing(t *testing.T) {
 
 func TestNobodyIsEnrolledBeforeTheFirstPolicy(t *testing.T) {
 	o := bareOffice(t)
-	if err := o.Submit(t.Context(), o.enrolment("ada", seal.RoleMember)); code(err) != trust.CodeRefused {
+	if err := o.Submit(t.Context(), o.enrolment("ada", seal.RoleMember)); code(err) != trust.CodeNotFounded {
 		t.Errorf("before the charter: %v", err)
 	}
 	o.must(o.Submit(t.Context(), o.logged(0)))
-	if err := o.Submit(t.Context(), o.enrolment("ada", seal.RoleMember)); code(err) != trust.CodeRefused {
+	if err := o.Submit(t.Context(), o.enrolment("ada", seal.RoleMember)); code(err) != trust.CodeNotFounded {
 		t.Errorf("before the policy, which opens the books: %v", err)
 	}
 	o.must(o.Submit(t.Context(), o.policy(policy.Document{}, genesis)))

@@ -31,8 +31,11 @@ func (s *Station) Execute(ctx context.Context, env seal.Envelope) (Executed, err
 	order := c.Order()
 	checkedMS := uint64(s.Clock.Now().UnixMilli())
 	s.mu.RLock()
-	enrolled := s.keysOf(order.From, checkedMS)
+	enrolled, err := s.keysOf(order.From, checkedMS)
 	s.mu.RUnlock()
+	if err != nil {
+		return Executed{}, err
+	}
 	began := s.Clock.Now()
 	refused := c.Check(s.Origin, enrolled, checkedMS)
 	if s.Verified != nil {
@@ -51,10 +54,11 @@ func (s *Station) Execute(ctx context.Context, env seal.Envelope) (Executed, err
 	return s.post(ctx, c, func(now uint64) error {
 		// Keys hold at the time of the posting, which may be later.
 		now = max(now, s.book.State().Time)
-		if again := s.keysOf(order.From, now); !sameKeys(enrolled, again, checkedMS, now) {
-			return c.Check(s.Origin, again, now)
+		again, err := s.keysOf(order.From, now)
+		if err == nil && !sameKeys(enrolled, again, checkedMS, now) {
+			err = c.Check(s.Origin, again, now)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -15,9 +15,10 @@ import (
 // keysOf are the keys of an account's owner that count at a time: those of the newest
 // enrolment, but for a rebinding that still waits or that a former key has objected to.
 // The caller holds mu.
-func (s *Station) keysOf(account string, at uint64) []seal.Key {
+func (s *Station) keysOf(account string, at uint64) ([]seal.Key, error) {
 	role, id, _ := strings.Cut(account, ":")
-	return proof.KeysAt(s.registry.PersonHistory(role, id), at, s.objected)
+	history, err := s.registry.PersonHistory(role, id)
+	return proof.KeysAt(history, at, s.objected), unavailable(err)
 }
 
 func (s *Station) objected(enrolment merkle.Hash) bool { return s.objections[enrolment] }
@@ -31,16 +32,17 @@ func (s *Station) Objected(enrolment merkle.Hash) bool {
 }
 
 // KeysOf are the keys with which an account's owner may sign at a time.
-func (s *Station) KeysOf(account string, at uint64) []seal.Key {
+func (s *Station) KeysOf(account string, at uint64) ([]seal.Key, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	enrolled, err := s.keysOf(account, at)
 	var keys []seal.Key
-	for _, k := range s.keysOf(account, at) {
+	for _, k := range enrolled {
 		if k.ValidAt(at) {
 			keys = append(keys, k)
 		}
 	}
-	return keys
+	return keys, err
 }
 
 // objects lists what an order objects to.
@@ -61,7 +63,11 @@ func (s *Station) checkObjections(o *ledger.Order, enrolments []merkle.Hash, now
 	}
 	role, id, _ := strings.Cut(o.From, ":")
 	waits := map[merkle.Hash]bool{}
-	for _, r := range proof.Rebindings(s.registry.PersonHistory(role, id)) {
+	history, err := s.registry.PersonHistory(role, id)
+	if err != nil {
+		return unavailable(err)
+	}
+	for _, r := range proof.Rebindings(history) {
 		waits[r.Digest] = now < r.Effective
 	}
 	for _, digest := range enrolments {

@@ -119,7 +119,11 @@ func TestThereIsNoStatementBeforeThereIsMoney(t *testing.T) {
 func TestAnOldKeyVetoesARebinding(t *testing.T) {
 	h := richHouse(t)
 	var first *seal.Enrolment
-	h.With(func(_ *ledger.Book, r *proof.Registry) { first = r.PersonVersions(seal.RoleMember, "ada")[0] })
+	h.With(func(_ *ledger.Book, r *proof.Registry) {
+		ada, err := r.PersonHistory(seal.RoleMember, "ada")
+		h.must(err)
+		first = ada[0].Enrolment
+	})
 	thief := prooftest.Signer(t, "ada-thief", seal.RoleMember)
 	effective := h.clock.ms() + 7*policy.Day
 	h.next(first, func(e *seal.Enrolment) {
@@ -149,7 +153,9 @@ func TestAnOldKeyVetoesARebinding(t *testing.T) {
 	}
 	h.at(effective + 1)
 	h.ordered("member:ada", send("member:bob", 1)) // the old key goes on
-	for _, k := range h.KeysOf("member:ada", effective+1) {
+	keys, err := h.KeysOf("member:ada", effective+1)
+	h.must(err)
+	for _, k := range keys {
 		for _, s := range thief.Keys {
 			if k.KeyID == s.KeyID() {
 				t.Error("the thief's key counts")

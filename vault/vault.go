@@ -31,7 +31,7 @@
 // vault stops; when the store's server went away it waits for it and reads its books
 // again. What was not acknowledged may be asked for again under the same key.
 //
-// It implements spec/ledger.md §1 (orders, receipts, storage) and §2 (minting,
+// It implements the ledger specification, section 1 (orders, receipts, storage) and section 2 (minting,
 // release) as a thin shell.
 package vault
 
@@ -213,15 +213,15 @@ func (s *Station) load(ctx context.Context) error {
 	if err := s.DB.Settle(ctx); err != nil {
 		return err
 	}
-	registry := proof.NewRegistry(s.Profile, nil)
-	if err := feed.Load(ctx, s.DB, registry); err != nil {
+	registry, err := feed.Load(ctx, s.DB, s.Profile)
+	if err != nil {
 		return err
 	}
 	book := s.emptyBook()
 	var each sql.NullInt64
 	var objections map[merkle.Hash]bool
 	var stated statedAt
-	err := s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err = s.DB.View(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if objections, err = loadObjections(ctx, tx); err != nil {
 			return err
 		}
@@ -418,6 +418,7 @@ func (s *Station) transact(ctx context.Context, batch []*job) (refused []error, 
 	}
 	posted, s.fresh = s.fresh, nil
 	if err == nil {
+		s.registry.Stored()
 		return refused, posted, done, nil
 	}
 	if unread := s.load(ctx); unread != nil {

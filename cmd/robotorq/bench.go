@@ -18,6 +18,7 @@ type benchCmd struct {
 	Verify   benchVerifyCmd   `cmd:"" help:"Derive whole certificates again from disk."`
 	Ledger   benchLedgerCmd   `cmd:"" help:"Durable transfers a second, or what millions of wallets cost."`
 	Market   benchMarketCmd   `cmd:"" help:"Signed claims and settlements a second, and a sweep of 2,500 payees."`
+	Start    benchStartCmd    `cmd:"" help:"How long a reserve of many members takes until it is ready, and its memory."`
 	Sim      benchSimCmd      `cmd:"" help:"The simulator: the micro-model and a whole economy, beside the memory's bandwidth."`
 }
 

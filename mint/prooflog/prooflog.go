@@ -21,7 +21,7 @@
 //
 // The disk and Tessera for writing. It does not use Tessera's fsck; package
 // archive reads and checks every file. One process writes a log: the directory
-// is locked. It implements spec/proof-chain.md §5.
+// is locked. It implements the proof chain specification, section 5.
 package prooflog
 
 import (

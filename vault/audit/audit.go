@@ -1,5 +1,5 @@
 // Package audit recomputes the reserve's books from artefacts and postings and
-// names the first thing that is wrong (spec/ledger.md §4).
+// names the first thing that is wrong (the ledger specification, section 4).
 //
 // # What it does
 //
@@ -126,7 +126,7 @@ func Run(ctx context.Context, dir string, o Options) (sum Summary, err error) {
 	}
 	err = books.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		a.tx = tx
-		for _, step := range []func(context.Context) error{a.count, a.readLog, a.runPostings, a.checkEnds, a.checkRows, a.checkLearnt, a.checkOutbox} {
+		for _, step := range []func(context.Context) error{a.count, a.readLog, a.runPostings, a.checkEnds, a.checkRows, a.checkLearnt, a.checkOutbox, a.checkStations} {
 			if err := step(ctx); err != nil {
 				return err
 			}

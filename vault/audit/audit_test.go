@@ -81,7 +81,7 @@ func mustFind(t *testing.T, h *house, dir, what string) *proof.Fault {
 
 var tables = map[string]string{ // with what tells their rows apart
 	"vault_posting": "seq", "vault_row": "tbl || '/' || key", "vault_receipt": "key", "vault_entry": "account || '/' || seq || '/' || line",
-	"vault_dividend": "seq", "vault_mint": "serial", "feed_logged": "seq", "bus_outbox": "seq",
+	"vault_dividend": "seq", "vault_mint": "serial", "feed_logged": "seq", "feed_index": "seq", "bus_outbox": "seq",
 }
 
 // TestEveryChangedValueIsFoundAndNamed changes one value of every column in the

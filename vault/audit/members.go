@@ -41,7 +41,7 @@ func (a *auditor) checkEnrolment(e archive.Entry, env seal.Envelope) error {
 	bad := func(rule string, err error) error {
 		return &proof.Fault{Artefact: name, Digest: e.Digest, Rule: rule, Detail: err.Error()}
 	}
-	if err := proof.CheckPerson(l.registry.PersonHistory(n.Role(), n.ID), n, p.RebindDelay); err != nil {
+	if err := proof.CheckPerson(a.history(n.Role(), n.ID), n, p.RebindDelay); err != nil {
 		return bad("enrolment", err)
 	}
 	if n.Version > 1 {
@@ -60,10 +60,17 @@ func (a *auditor) checkEnrolment(e archive.Entry, env seal.Envelope) error {
 	return nil
 }
 
+// history is what the log says of a person. The audit's registry holds everybody, so that
+// no store can fail it.
+func (a *auditor) history(role, id string) []proof.SignedEnrolment {
+	all, _ := a.log.registry.PersonHistory(role, id)
+	return all
+}
+
 // keysAt are the keys of an account's owner that counted at a time, by a version of its
 // enrolment and what was objected to so far.
 func (a *auditor) keysAt(role, id string, version, at uint64) []seal.Key {
-	history := a.log.registry.PersonHistory(role, id)
+	history := a.history(role, id)
 	return proof.KeysAt(history[:min(version, uint64(len(history)))], at, func(d merkle.Hash) bool { return a.log.members.objections[d] })
 }
 
@@ -99,7 +106,7 @@ func (a *auditor) checkObjections(ctx context.Context, p ledger.Posting, o ledge
 // waits tells whether an enrolment was a rebinding of an account that still waited.
 func (a *auditor) waits(account string, digest merkle.Hash, at uint64) bool {
 	role, id := split(account)
-	history := a.log.registry.PersonHistory(role, id)
+	history := a.history(role, id)
 	for _, r := range proof.Rebindings(history[:min(a.books.versions[account].version, uint64(len(history)))]) {
 		if r.Digest == digest {
 			return at < r.Effective

@@ -83,7 +83,8 @@ func (h *club) pass(ms uint64) {
 // next logs the version after the newest.
 func (h *club) next(id string, edit func(*seal.Enrolment)) *seal.Enrolment {
 	h.t.Helper()
-	history := h.Registry.PersonHistory(seal.RoleMember, id)
+	history, err := h.Registry.PersonHistory(seal.RoleMember, id)
+	must(h.t, err)
 	last := history[len(history)-1]
 	e := *last.Enrolment
 	terms := *e.Member
@@ -339,7 +340,9 @@ func extraBond(h *club, log []prooftest.LogEntry) []prooftest.LogEntry {
 }
 
 func fifth(h *club, log []prooftest.LogEntry) []prooftest.LogEntry {
-	first := h.Registry.PersonVersions(seal.RoleMember, "ada")[0].IssuedMS
+	ada, err := h.Registry.PersonHistory(seal.RoleMember, "ada")
+	must(h.t, err)
+	first := ada[0].IssuedMS
 	e := &seal.Enrolment{Origin: prooftest.Origin, ID: "eve", Version: 1, IssuedMS: first + 1, Keys: prooftest.Signer(h.t, "eve", seal.RoleMember).PublicKeys(first)}
 	e.Member = &seal.MemberTerms{Subject: merkle.LeafHash([]byte("eve")), Registrar: prooftest.Registrar, Status: seal.StatusActive}
 	payload, err := e.Encode()

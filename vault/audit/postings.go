@@ -308,7 +308,7 @@ func (a *auditor) checkOrder(p ledger.Posting, c *ledger.Submit) error {
 		return postingFault(p.Seq, "order", "%s", detail(err))
 	}
 	role, id, _ := strings.Cut(order.From, ":")
-	versions := a.log.registry.PersonVersions(role, id)
+	versions := a.history(role, id)
 	now := a.books.versions[order.From]
 	early := p.Time - min(p.Time, lagMS)
 	var first error

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/feed"
 	"robotorq.org/reserve/ledger"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/torq"
@@ -295,31 +296,28 @@ func (a *auditor) checkLearnt(ctx context.Context) error {
 	if err := a.tx.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM bus_mark").Scan(&mark); err != nil {
 		return unreadable("bus_mark", err)
 	}
-	rows, err := a.tx.QueryContext(ctx, "SELECT seq, envelope FROM feed_logged ORDER BY seq")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	i, last := 0, int64(0)
-	for ; rows.Next(); i++ {
-		var seq int64
-		var raw []byte
-		if err := rows.Scan(&seq, &raw); err != nil {
+	for row, err := range feed.Logged.Rows(ctx, a.tx) {
+		if err != nil {
 			return unreadable("feed_logged", err)
 		}
+		seq := int64(row.Seq)
 		what := fmt.Sprintf("learnt document %d (feed_logged %d)", i+1, seq)
 		switch {
 		case i >= len(a.log.learnt):
 			return fault(what, "unlogged", "the log holds %d documents", len(a.log.learnt))
-		case merkle.LeafHash(raw) != a.log.learnt[i]:
+		case merkle.LeafHash(row.Raw) != a.log.learnt[i]:
 			return fault(what, "stored_document", "is not the document that the log holds there")
 		case seq <= last || seq > mark:
 			return fault(what, "order", "its place is not above %d, or above the mark of the feed, %d", last, mark)
 		}
-		last = seq
+		if err := checkIndex(what, row); err != nil {
+			return err
+		}
+		i, last = i+1, seq
 	}
 	a.sum.Rows += uint64(i)
-	return rows.Err()
+	return noMoreIndexed(ctx, a.tx, feed.Logged)
 }
 
 // checkOutbox checks the chain of what waits to be handed over.
