@@ -267,6 +267,35 @@ func TestHealthAndMetricsAreTheNodes(t *testing.T) {
 	}
 }
 
+func TestWhatAsksToBeKeptWaitingIsNotCountedAsSlow(t *testing.T) {
+	meters := prometheus.NewRegistry()
+	server, err := api.New(api.Options{Reader: apitest.New(1, noon), Feed: api.NewFeed(fixedClock{}), Clock: fixedClock{}, Meter: meters})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := server.Handler(nil)
+	for _, query := range []string{"?cursor=a&wait=20", "?wait=0", ""} {
+		request(t, h, "GET", "/api/v1/robots/forge-7/mark"+query, "")
+	}
+	families, err := meters.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]uint64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if label.GetName() == "area" {
+					counted[label.GetValue()] += m.GetHistogram().GetSampleCount()
+				}
+			}
+		}
+	}
+	if counted["api"] != 2 || counted["api-waiting"] != 1 {
+		t.Errorf("%v", counted)
+	}
+}
+
 func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
 	h := handler(t, apitest.New(3, noon))
 	answer, body := request(t, h, "GET", "/api/openapi.json", "")

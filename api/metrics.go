@@ -59,15 +59,19 @@ func (s *Server) measure(next http.Handler) http.Handler {
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(recorder, r)
 		s.metrics.duration.
-			WithLabelValues(area(r.URL.Path), methodLabel(r.Method), strconv.Itoa(recorder.status/100)+"xx").
+			WithLabelValues(area(r), methodLabel(r.Method), strconv.Itoa(recorder.status/100)+"xx").
 			Observe(float64(s.options.Clock.Now().Sub(start)) / float64(time.Second))
 	})
 }
 
-// area is the part of the site that a path belongs to: few values, whatever
-// is asked for.
-func area(path string) string {
+// area is the part of the site that a request belongs to: few values, whatever
+// is asked for. What asked to be kept waiting counts apart: its time says nothing of
+// how quickly the node answers.
+func area(r *http.Request) string {
+	path := r.URL.Path
 	switch {
+	case strings.HasPrefix(path, "/api/") && strings.Contains(r.URL.RawQuery, "wait=") && !strings.Contains(r.URL.RawQuery, "wait=0"):
+		return "api-waiting"
 	case strings.HasPrefix(path, "/api/"):
 		return "api"
 	case strings.HasPrefix(path, "/assets/"):

@@ -32,7 +32,7 @@ const (
 	CodeInternal         Code = "internal"
 )
 
-// Codes of the ledger and the registrar (spec/ledger.md §1), passed through.
+// Codes of the ledger and the registrar (the ledger specification, section 1), passed through.
 const (
 	CodeInsufficientFunds Code = "insufficient_funds"
 	CodeUnknownAccount    Code = "unknown_account"

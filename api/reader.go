@@ -66,7 +66,7 @@ type Reader interface {
 }
 
 // Wallets is a member's side of the vault and the registrar's desk. Errors are
-// [*Error] with the codes of spec/ledger.md ("Errors are typed and stable").
+// [*Error] with the codes of the ledger specification ("Errors are typed and stable").
 type Wallets interface {
 	// Order verifies and executes a signed order (DSSE JSON, payload type
 	// application/vnd.robotorq.order.v1+cbor) and returns when it is durable. A

@@ -268,7 +268,12 @@ func (s *Server) fail(ctx context.Context, err error) error {
 	}
 	problem := problemOf(err)
 	if problem.Status >= http.StatusInternalServerError {
-		s.options.Log.ErrorContext(ctx, "request failed", "code", problem.Code, "error", err)
+		level := slog.LevelError
+		var said *Error
+		if problem.Code == CodeUnavailable && errors.As(err, &said) && said.Err == nil {
+			level = slog.LevelInfo // nothing failed: it was asked a moment too early
+		}
+		s.options.Log.Log(ctx, level, "request failed", "code", problem.Code, "error", err)
 	}
 	return &problem
 }

@@ -58,12 +58,14 @@ func kinds() []kind {
 		{"write-ahead", named("*.db-wal", "*.db-shm", "robots/*/*.db-wal", "robots/*/*.db-shm"), false, "frames carry SQLite's own check sums; folded into the books by the next start", false},
 		{"books of the vault", named("vault.db"), true, "audit: every row against postings and log; digest kept at the last stop", true},
 		{"books of the stations", named("*.db"), false, "digest kept at the last stop", true},
+		{"draft of a charter", named("keys/next/*.draft", "keys/next/started"), false, "means nothing until it is signed and adopted, which checks it", false},
 		{"keys", func(p string) bool { return below("keys")(p) || below("root")(p) || named("robots/*/*.json")(p) }, false, "digest kept at the last stop", true},
 		{"identity", named("reserve.json"), true, "verify: name and profile against log and charter; digest kept at the last stop", true},
 		{"division", named("apart.json"), false, "digest kept at the last stop", true},
 		{"spools", below("robots"), false, "digest kept at the last stop", true},
 		{"people of the demo", below("demo"), false, "digest kept at the last stop", true},
 		{"record of backups", named(BackupsFile, BackupsFile+".partial"), false, "means nothing to the proof: when copies were taken, for the operator", false},
+		{"mark of a restored copy", named("restored.json"), false, "means nothing to the proof: until its first start the directory waits for a mirror's word; then it is removed", false},
 		{"settings", named("*.toml"), false, "yours to change; read anew by each start", false},
 	}
 }

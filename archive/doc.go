@@ -42,6 +42,6 @@
 // every pour, certificate and enrolment.
 //
 // The package opens files and nothing else: no network, no clock, no store.
-// It implements the files of spec/proof-chain.md §2, §5 and §6 and the document
-// `proof export` of spec/interface.md.
+// It implements the files of the proof chain specification, section 2, §5 and §6 and the document
+// `proof export` of the interface specification.
 package archive

@@ -70,7 +70,7 @@ func (x *Exporter) Certificate(serial uint64) (payload []byte, err error) {
 func (x *Exporter) place(serial uint64) (entry, run uint64, err error) {
 	entry, run, found, err := x.places.Certificate(serial)
 	if err == nil && !found {
-		err = &Error{Code: CodeNotFound, Detail: fmt.Sprintf("certificate %d is not logged, or its run is not yet", serial)}
+		err = &Error{Code: CodeNotFound, Detail: fmt.Sprintf("certificate %d is not minted, or not logged with its run yet: wait a moment, or name an earlier one", serial)}
 	}
 	return entry, run, err
 }

@@ -15,7 +15,7 @@ import (
 	"robotorq.org/reserve/torq"
 )
 
-// fleet is a workload as spec/robots.md has it: rating, and the reading and
+// fleet is a workload as the robots specification has it: rating, and the reading and
 // report lengths that follow from it.
 type fleet struct {
 	name                    string

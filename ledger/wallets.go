@@ -127,7 +127,7 @@ func checkAmount(a torq.JT) error {
 
 func (b *Book) checkFunds(n uint32, a torq.JT) error {
 	if value := b.valueOf(n); value < a {
-		return failf(CodeInsufficientFunds, "%s holds %d JT, needs %d", b.wallets.account(n), value, a)
+		return failf(CodeInsufficientFunds, "%s holds %s, %d JT; needs %s, %d JT", b.wallets.account(n), value.RTGrouped(), value, a.RTGrouped(), a)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (b *Book) withdraw(account string, a torq.JT) (uint32, error) {
 		return n, err
 	}
 	if saved := b.savedBy(n); saved < a {
-		return n, failf(CodeInsufficientFunds, "%s has saved %d JT, needs %d", account, saved, a)
+		return n, failf(CodeInsufficientFunds, "%s has saved %s, %d JT; needs %s, %d JT", account, saved.RTGrouped(), saved, a.RTGrouped(), a)
 	}
 	w := b.touch(n)
 	units, ok := sharesAfterTake(w.units, b.state.Y, a)

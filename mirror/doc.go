@@ -43,5 +43,5 @@
 // proof, in Dir/evidence. Waits, memory and what is read of one answer are
 // bounded; how much disk a reserve's packs need is the reserve's to say.
 //
-// It implements the mirrors of spec/proof-chain.md §5.
+// It implements the mirrors of the proof chain specification, section 5.
 package mirror

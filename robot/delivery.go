@@ -125,11 +125,11 @@ func (d *delivery) take(a Answer) {
 	}
 	d.mu.Unlock()
 	if void {
-		says := "a report counts nothing"
-		if complete {
-			says = "the contract's work is complete; what the robot does beyond it counts nothing"
+		says, level := "a report counts nothing", slog.LevelWarn
+		if complete { // the end that every contract comes to; who goes on working is warned by itself
+			says, level = "the contract's work is complete; what the robot does beyond it counts nothing", slog.LevelInfo
 		}
-		d.log.Warn(says, "robot", d.robot, "seq", a.Refusal.Seq, "rule", a.Refusal.Code,
+		d.log.Log(context.Background(), level, says, "robot", d.robot, "seq", a.Refusal.Seq, "rule", a.Refusal.Code,
 			"detail", a.Refusal.Detail, "do", hint(a.Refusal.Code))
 	}
 	d.nudge()

@@ -27,7 +27,7 @@
 // returned nil. A kill at any instant leaves the file as after the last
 // commit; the next Open replays the write-ahead log. A transaction that was
 // open is gone as a whole, so a consumer's state, its mark and its outbox
-// (package bus) move together or not at all (spec/proof-chain.md §6).
+// (package bus) move together or not at all (the proof chain specification, section 6).
 //
 // One process writes books at a time; any number may read them with
 // [OpenReadOnly], also while they are written, and a file also from a cold copy.

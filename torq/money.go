@@ -91,7 +91,9 @@ func ParseRT(s string) (JT, error) {
 	}
 	number, unit := strings.TrimRight(text[:len(text)-2], " "), text[len(text)-2:]
 	switch {
-	case unit != "RT" && unit != "JT" && isDigits(strings.Replace(text, ".", "", 1)):
+	case unit != "RT" && unit != "JT" && strings.Contains(text, ".") && isDigits(strings.Replace(text, ".", "", 1)):
+		return 0, failf(CodeAmount, "amount %q has no unit: write \"%s RT\"", s, text)
+	case unit != "RT" && unit != "JT" && isDigits(text):
 		return 0, failf(CodeAmount, "amount %q has no unit: write \"%s RT\" or, in whole JouleTorq, \"%s JT\"", s, text, text)
 	case unit != "RT" && unit != "JT":
 		return 0, failf(CodeAmount, "amount %q: its unit is neither RT nor JT: write \"1.25 RT\" or, in whole JouleTorq, \"4500000 JT\"", s)

@@ -96,6 +96,9 @@ func TestARefusedAmountSaysHowToWriteIt(t *testing.T) {
 			t.Errorf("%q: %v; want it to say %s", text, err, says)
 		}
 	}
+	if _, err := torq.ParseRT("0.03"); err == nil || strings.Contains(err.Error(), "JT") {
+		t.Errorf("0.03: %v; there is no part of a JT to write", err)
+	}
 }
 
 func TestAmountsPrintWithFiveDecimalsCut(t *testing.T) {

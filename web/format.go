@@ -52,6 +52,14 @@ func rtHTML(jt torq.JT) template.HTML {
 		`<span class="dec">.` + decimals + `</span>&#8239;<abbr title="RoboTorq">RT</abbr></span>`)
 }
 
+// movedHTML is an amount in RT, or in JT where five decimals would show nothing of it.
+func movedHTML(jt torq.JT) template.HTML {
+	if jt != 0 && strings.Trim(rtText(jt), "−-0. RT") == "" {
+		return template.HTML(number(jt) + ` JT`)
+	}
+	return rtHTML(jt)
+}
+
 // rtBare is an amount in RT without its unit, for tables that name it in their head.
 func rtBare(jt torq.JT) string { return strings.TrimSuffix(rtText(jt), " RT") }
 

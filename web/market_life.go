@@ -37,6 +37,26 @@ var stateWords = map[market.Status]string{
 	market.Refunded:       "its sats are the client’s again",
 }
 
+// stateSays says where a task is and why.
+func stateSays(t market.Task) string {
+	if t.Status == market.Settled && t.Resolution != nil {
+		return "the dispute was decided"
+	}
+	return stateWords[t.Status]
+}
+
+// ForRobot is what the robot gets, or would get; empty when it comes to nothing.
+func (d taskData) ForRobot() string {
+	robot := d.T.RewardSats
+	switch {
+	case d.T.Status == market.Cancelled, d.T.Status == market.Refunding, d.T.Status == market.Refunded:
+		return ""
+	case d.T.Status == market.Settled && d.T.Resolution != nil:
+		robot = d.T.Resolution.RobotSats
+	}
+	return sats(robot)
+}
+
 var fundedWords = map[market.EscrowMode]string{
 	market.ModeSettled: "%s came in over Lightning and are kept until the proof is accepted.",
 	market.ModeHold:    "%s are held by the payer’s own node, and taken in when a robot claims.",

@@ -381,6 +381,9 @@ func TestOfAFormThatIsSentTwiceOneIsDone(t *testing.T) {
 	for range 2 {
 		admin.led(path+"/resolve", resolve)
 	}
+	if said := admin.page(path); !strings.Contains(said, "the dispute was decided. 10,000 sats for the robot.") {
+		t.Error("the page of a task that was split tells another reward, or that the proof was accepted")
+	}
 	sweep := admin.form(admin.page("/market/payouts"), "/market/payouts", nil)
 	for range 2 {
 		admin.led("/market/payouts", sweep)

@@ -69,7 +69,7 @@ func NewMember(o MemberOptions) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := parsePages(memberTemplates, "templates/member", template.FuncMap{"kind": kindText, "jt": number, "notice": noticeText})
+	pages, err := parsePages(memberTemplates, "templates/member", template.FuncMap{"kind": kindText, "moved": movedHTML, "jt": number, "notice": noticeText})
 	if err != nil {
 		return nil, err
 	}

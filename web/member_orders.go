@@ -145,7 +145,10 @@ func sentence(text string) string {
 		return ""
 	}
 	first, size := utf8.DecodeRuneInString(text)
-	return string(unicode.ToUpper(first)) + strings.TrimSuffix(text[size:], ".") + "."
+	if word, _, _ := strings.Cut(text, " "); !strings.Contains(strings.TrimSuffix(word, ":"), ":") { // no account
+		first = unicode.ToUpper(first)
+	}
+	return string(first) + strings.TrimSuffix(text[size:], ".") + "."
 }
 
 // pay makes an order of what was typed, or says beside each field what is wrong with it.

@@ -153,6 +153,9 @@ func latencyText(what, where string) string {
 	case "verify":
 		return "check by " + where
 	}
+	if where == "api-waiting" {
+		return "answer for which a robot asked to wait"
+	}
 	return "answer of the interface, " + where
 }
 

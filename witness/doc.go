@@ -27,5 +27,5 @@
 // the protocol has it. A signed checkpoint that does not continue the kept one is
 // kept as evidence ([Server.Conflicts]), a bounded number of them.
 //
-// It implements the witnesses of spec/proof-chain.md §5.
+// It implements the witnesses of the proof chain specification, section 5.
 package witness

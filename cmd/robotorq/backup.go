@@ -40,6 +40,7 @@ func (c *backupCmd) Run(ctx context.Context, std streams, g *global) error {
 		take = func() (backup.Manifest, error) { return backup.Check(ctx, c.To) }
 		did = "Every byte is as it was copied:"
 	}
+	running := !c.Check && inUse(dataDir(c.Data))
 	m, err := take()
 	if err != nil {
 		return err
@@ -54,6 +55,9 @@ func (c *backupCmd) Run(ctx context.Context, std streams, g *global) error {
 	}
 	fmt.Fprintf(std.Out, "%s %s, %s, log of %s, as of %s. Put it back with: robotorq restore %s --data DIR\n",
 		did, several(len(m.Files), "file"), bytesOf(uint64(m.Bytes())), several(int(m.Log), "entry"), localTime(m.Taken), c.To)
+	if running {
+		fmt.Fprintln(std.Out, "The reserve runs: this copy saves its keys and what its books are now. To go on from a copy, take one when it has stopped.")
+	}
 	return nil
 }
 

@@ -144,11 +144,20 @@ func run(ctx context.Context, args []string, std streams) (code int) {
 			writeJSON(std.Err, map[string]any{"error": err.Error(), "code": "usage"})
 			return exitUsage
 		}
-		fmt.Fprintf(std.Err, "robotorq: %v\nRun `robotorq --help` for the commands.\n", err)
+		fmt.Fprintf(std.Err, "robotorq: %v\n%s\n", err, whereHelpIs(err))
 		return exitUsage
 	}
 	err = command.Run()
 	return report(std, c.JSON, err)
+}
+
+// whereHelpIs names the help of the command that was used wrongly, if it was known by then.
+func whereHelpIs(err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
+		return "Run `" + wrong.Context.Selected().FullPath() + " --help` for its flags."
+	}
+	return "Run `robotorq --help` for the commands."
 }
 
 // report prints an error for its reader and returns the exit code.

@@ -292,6 +292,9 @@ const notShown = "(set, not shown)"
 // secret tells by its name whether a flag's value is one, or an address that may hold one
 // anywhere: a bus's token, a broker's password, a device's key.
 func secret(name string) bool {
+	if name == "tokens" { // a robot's rating
+		return false
+	}
 	return slices.Contains([]string{"nats", "meter", "moonraker-key"}, name) || slices.ContainsFunc([]string{"passphrase", "password", "token", "secret", "macaroon", "rpc", "database"}, func(part string) bool {
 		return strings.Contains(name, part)
 	})

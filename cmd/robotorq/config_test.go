@@ -77,6 +77,9 @@ func TestSecretsAreNotShown(t *testing.T) {
 			t.Errorf("--%s would be shown", name)
 		}
 	}
+	if secret("tokens") {
+		t.Error("a robot's rating is no secret")
+	}
 	fails(t, exitUsage, "no command", "config", "nothing")
 	if o := ok(t, "config", "up"); !strings.Contains(o.out, "listen") || strings.Contains(o.out, "wallet") {
 		t.Errorf("%s", o.out)

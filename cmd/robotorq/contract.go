@@ -489,7 +489,7 @@ func printContract(std streams, g *global, c api.Contract) error {
 	}
 	t := table(std.Out)
 	state := c.State
-	if c.Reason != "" {
+	if c.Reason != "" && c.Reason != c.State {
 		state += " (" + oneLine(c.Reason) + ")"
 	}
 	fmt.Fprintf(t, "contract %d\t%s\n", c.Number, state)

@@ -247,6 +247,18 @@ func (r reserve) checkLock() finding {
 	return fine("data directory", "%s is the reserve %s and does not run", r.dir, r.origin)
 }
 
+// ownedAlike tells whether a file belongs to the owner of its data directory. A command of
+// root's may have made it.
+func ownedAlike(dir string, file os.FileInfo) bool {
+	home, err := os.Stat(dir)
+	if err != nil {
+		return true // another finding
+	}
+	a, known := home.Sys().(*syscall.Stat_t)
+	b, too := file.Sys().(*syscall.Stat_t)
+	return !known || !too || a.Uid == b.Uid
+}
+
 // checkModes looks whether others may read what is private.
 func (r reserve) checkModes() []finding {
 	var found []finding
@@ -264,6 +276,8 @@ func (r reserve) checkModes() []finding {
 		switch {
 		case err != nil:
 			found = append(found, fail("key files", "", "%v", err))
+		case !ownedAlike(r.dir, info):
+			found = append(found, fail("key files", "chown --reference="+r.dir+" "+path+", and run commands on this directory as its own user", "%s belongs to another user than %s: the reserve's cannot read it", path, r.dir))
 		case info.Mode().Perm()&0o077 != 0:
 			found = append(found, fail("key files", "chmod 600 "+path, "%s may be read or written by others (mode %04o)", path, info.Mode().Perm()))
 		}

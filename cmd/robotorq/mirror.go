@@ -17,6 +17,7 @@ import (
 	"robotorq.org/reserve/node"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/torq"
+	"robotorq.org/reserve/wallet/purse"
 	"robotorq.org/reserve/witness"
 )
 
@@ -180,11 +181,29 @@ func (c *verifyCmd) checkURL(ctx context.Context, std streams, g *global, roots 
 	bar := newProgress(std.Err, g.JSON)
 	defer bar.end()
 	o.Progress = bar.at
+	if o.Dir, err = os.MkdirTemp("", "robotorq-verify-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.Dir)
 	sum, result, err := mirror.Verify(ctx, o, archive.Options{Roots: roots, Profile: profile, Progress: bar.at})
 	if err != nil {
+		if e := new(mirror.Error); errors.As(err, &e) {
+			e.Evidence = "" // it goes with the directory
+		}
 		return err
 	}
 	answer.Directory, answer.Origin, answer.Pinned = &sum, sum.Origin, sum.Replay.Pinned
+	copied, err := openReserve(o.Dir, c.Profile)
+	if err != nil {
+		return err
+	}
+	charters, err := copied.charters()
+	if err != nil {
+		return err
+	}
+	if answer.Roots, err = purse.RootsOf(charters); err != nil {
+		return err
+	}
 	if c.Kept == "" {
 		return nil
 	}

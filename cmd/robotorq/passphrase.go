@@ -70,7 +70,7 @@ func newPassphrase(std streams, wanted bool, file string) (string, error) {
 		return text, err
 	}
 	if !isTerminal(std.In) {
-		return "", &exitError{exitUsage, fmt.Errorf("--encrypt asks for a passphrase, and nobody can be asked here: set %s", passphraseVariable)}
+		return "", &exitError{exitUsage, fmt.Errorf("a new passphrase is needed, and nobody can be asked for it here: set %s, or give --passphrase-file", passphraseVariable)}
 	}
 	first, err := ask(std, "New passphrase: ")
 	if err != nil {

@@ -67,7 +67,11 @@ func isTerminal(w any) bool {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	nobody, err := os.Stat(os.DevNull) // a service's standard input
+	return err != nil || !os.SameFile(info, nobody)
 }
 
 // table writes aligned columns; end it with Flush.

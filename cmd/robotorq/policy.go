@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"robotorq.org/reserve/policy"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/seal"
+	"robotorq.org/reserve/torq"
 )
 
 type policyCmd struct {
@@ -68,7 +70,7 @@ func (c *policyShowCmd) Run(ctx context.Context, std streams, g *global) error {
 	fmt.Fprintf(t, "policy version %d\tfrom %s\n  digest\t%s\n", d.Version, localTime(d.Effective), p.Digest)
 	for _, v := range policy.Changes(policy.Document{}, d) {
 		if v.Name != "presets" && v.Name != "origin" {
-			fmt.Fprintf(t, "  %s\t%s\n", v.Name, v.To)
+			fmt.Fprintf(t, "  %s\t%s\t%s\n", v.Name, v.To, figureRead(v.Name, v.To))
 		}
 	}
 	names := []string{policy.Uniform}
@@ -77,6 +79,30 @@ func (c *policyShowCmd) Run(ctx context.Context, std streams, g *global) error {
 	}
 	fmt.Fprintf(t, "  releases\t%s\n", joined(names))
 	return t.Flush()
+}
+
+// figureRead says what a figure of the policy is that stands in milliseconds or JT there, and is
+// set in them.
+func figureRead(name, figure string) string {
+	n, err := strconv.ParseInt(figure, 10, 64)
+	if err != nil {
+		return ""
+	}
+	switch name {
+	case "backlog_over", "closing_notice", "idle_limit", "max_report_age", "notice", "rebind_delay", "release_every", "savings_notice":
+		for _, unit := range []struct {
+			ms   int64
+			name string
+		}{{86_400_000, "day"}, {3_600_000, "hour"}, {60_000, "minute"}, {1_000, "second"}} {
+			if n >= unit.ms && n%unit.ms == 0 {
+				return several(n/unit.ms, unit.name)
+			}
+		}
+		return several(n, "millisecond")
+	case "enterprise_cap_from", "stake_target":
+		return torq.JT(n).RTGrouped()
+	}
+	return ""
 }
 
 type policyHistoryCmd struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/alecthomas/kong"
 	mangokong "github.com/alecthomas/mango-kong"
@@ -62,12 +63,21 @@ func (manCmd) Help() string {
 
 func (manCmd) Run(ctx *kong.Context, std streams, g *global) error {
 	withoutHidden(ctx.Kong.Model.Node)
-	page := mangokong.NewManPage(1, ctx.Kong.Model).Build(roff.NewDocument())
+	page := mangokong.NewManPage(1, ctx.Kong.Model).Build(titled{roff.NewDocument()})
 	if g.JSON {
 		return writeJSON(std.Out, map[string]string{"page": page})
 	}
 	_, err := fmt.Fprint(std.Out, page)
 	return err
+}
+
+// titled is a page whose header names the manual: a whole sentence there runs over the
+// name on both sides.
+type titled struct{ *roff.Document }
+
+// Heading writes the title of the page.
+func (t titled) Heading(section uint, title, _ string, at time.Time) {
+	t.Document.Heading(section, title, "RoboTorq Reserve", at)
 }
 
 // withoutHidden takes the flags that no help shows out of the command tree.

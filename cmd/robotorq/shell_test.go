@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,8 +27,27 @@ func TestCompletionAndManualAreForPipesAndForPrograms(t *testing.T) {
 			t.Errorf("the manual page holds %q", not)
 		}
 	}
+	if head, _, _ := strings.Cut(page, "\n"); !strings.HasSuffix(head, `"RoboTorq Reserve"`) {
+		t.Errorf("the header of the manual page runs over: %s", head)
+	}
 	var j struct{ Page string }
 	if must(t, json.Unmarshal([]byte(ok(t, "man", "--json").out), &j)); j.Page != page {
 		t.Error("the page as JSON is another")
+	}
+}
+
+func TestWrongUsageNamesTheHelpOfTheCommand(t *testing.T) {
+	fails(t, exitUsage, "robotorq tokens new --help", "tokens", "new", "ops", "--for", "3")
+	fails(t, exitUsage, "robotorq --help", "frobnicate")
+}
+
+func TestNobodySitsAtTheNullDevice(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "stdin") // as a service finds it: under another name
+	must(t, os.Symlink(os.DevNull, name))
+	null, err := os.Open(name)
+	must(t, err)
+	defer null.Close()
+	if isTerminal(null) {
+		t.Error("a service's standard input counts as a terminal: somebody would be asked there")
 	}
 }

@@ -294,17 +294,33 @@ func (c *simCompareCmd) Run(std streams, g *global) error {
 		fmt.Fprintln(std.Out, "The two runs end in the same state.")
 	}
 	t := table(std.Out)
+	fmt.Fprintf(t, "\t%s\t%s\tdifference\tbegins at\n", filepath.Base(c.A), filepath.Base(c.B))
 	for _, p := range d.Parameters {
-		fmt.Fprintf(t, "parameter %s\t%s\t%s\t\n", p.Name, p.A, p.B)
+		fmt.Fprintf(t, "parameter %s\t%s\t%s\t\t\n", p.Name, orDash(p.A), orDash(p.B))
 	}
 	for _, f := range d.Figures {
-		from := ""
+		from, by := "", "–" // nothing is no share of nothing
 		if f.Step > 0 {
-			from = fmt.Sprintf("from step %d", f.Step)
+			from = fmt.Sprintf("step %d", f.Step)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%+.3g %%\t%s\n", f.Name, f.A, f.B, 100*f.Relative, from)
+		if f.Relative != 0 {
+			by = fmt.Sprintf("%+.3g %%", 100*f.Relative)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Name, f.A, f.B, by, from)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(std.Out, "Figures are those of the last step; mean_ and total_ are over all steps. Money is in JT.")
+	return err
+}
+
+// orDash shows an empty value.
+func orDash(value string) string {
+	if value == "" {
+		return "–"
+	}
+	return value
 }
 
 type simCheckpointCmd struct {

@@ -122,6 +122,18 @@ func TestTheCharterAndTheKeysAreShownWithoutSecrets(t *testing.T) {
 	}
 }
 
+func TestDoctorFindsAKeyThatRootTookFromItsReserve(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file to somebody else")
+	}
+	_, dir := dataOf(t)
+	must(t, os.Chown(filepath.Join(dir, "keys", "mint.json"), 12345, 12345))
+	o := fails(t, exitFailed, "1 thing to mend", "doctor", "--data", dir, "--listen", "127.0.0.1:0")
+	if !strings.Contains(o.out, "chown --reference="+dir) {
+		t.Errorf("%s", o.out)
+	}
+}
+
 func TestDoctorSaysHowToMendWhatIsWrong(t *testing.T) {
 	_, dir := dataOf(t)
 	ok(t, "doctor", "--data", dir, "--listen", "127.0.0.1:0")

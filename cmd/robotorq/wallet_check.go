@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"robotorq.org/reserve/api"
+	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/torq"
@@ -113,6 +116,9 @@ func (c *walletCheckSolvencyCmd) check(ctx context.Context, std streams, roots [
 			}
 		}
 		if data, err = insist(ctx, func() ([]byte, error) { return w.Client().SolvencyFile(ctx, account) }); err != nil {
+			if client.Is(err, api.CodeUnknownAccount) {
+				return fmt.Errorf("%w (the vault makes a statement each day, and the next one counts every wallet that is enrolled by then: ask again tomorrow)", err)
+			}
 			return purse.Explain(err)
 		}
 		if c.Keep != "" {
@@ -228,5 +234,8 @@ func (c *walletCheckReceiptsCmd) Run(ctx context.Context, std streams, g *global
 		return err
 	}
 	fmt.Fprintf(std.Out, "%s checked; the newest logged head is of posting %s.\n", several(len(answer.Receipts), "receipt"), counted(head.Seq))
+	if slices.ContainsFunc(answer.Receipts, func(r receiptState) bool { return r.State == "pending" }) {
+		fmt.Fprintln(std.Out, "What is pending is in the books; the next head, which is logged every hour, covers it.")
+	}
 	return first
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"robotorq.org/reserve/api"
 	"robotorq.org/reserve/api/client"
 	"robotorq.org/reserve/node"
+	"robotorq.org/reserve/torq"
 	"robotorq.org/reserve/wallet/purse"
 )
 
@@ -66,9 +68,9 @@ func (c *walletBalanceCmd) Run(ctx context.Context, std streams, g *global) erro
 	for _, l := range b.Leaving {
 		fmt.Fprintf(t, "  under notice\t%s\tdue %s\n", l.JT.RTGrouped(), localTime(uint64(l.Due)))
 	}
-	fmt.Fprintf(t, "  received\t%s\n  sent\t%s\n  dividends\t%s\n  demurrage\t%s\n", b.Received.RTGrouped(), b.Sent.RTGrouped(), b.Dividend.RTGrouped(), b.Decayed.RTGrouped())
+	fmt.Fprintf(t, "  received\t%s\n  sent\t%s\n  dividends\t%s\n  demurrage\t%s\n", b.Received.RTGrouped(), b.Sent.RTGrouped(), b.Dividend.RTGrouped(), visible(b.Decayed))
 	if b.Saved > 0 {
-		fmt.Fprintf(t, "  saved\t%s\n  left\t%s\n  savings yield\t%s\n", b.Saved.RTGrouped(), b.Left.RTGrouped(), b.Yield.RTGrouped())
+		fmt.Fprintf(t, "  saved\t%s\n  left\t%s\n  savings yield\t%s\n", b.Saved.RTGrouped(), b.Left.RTGrouped(), visible(b.Yield))
 	}
 	fmt.Fprintf(t, "  as of\tposting %s\t%s\n", counted(b.Posting), localTime(uint64(b.Time)))
 	return t.Flush()
@@ -111,7 +113,7 @@ func (c *walletStatementCmd) Run(ctx context.Context, std streams, g *global) er
 	t := table(std.Out)
 	fmt.Fprintln(t, "time\tkind\tamount\tbalance\tother\tmemo")
 	for _, l := range lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), kindOfLine(l), l.JT.RTGrouped(), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", localTime(uint64(l.Time)), kindOfLine(l), visible(l.JT), l.Balance.RTGrouped(), l.Other, oneLine(l.Memo))
 	}
 	return t.Flush()
 }
@@ -122,6 +124,15 @@ func statement(ctx context.Context, cl *client.Client, account string, savings b
 		return nil, &exitError{exitUsage, errors.New("--limit is a number of lines, 0 for all")}
 	}
 	return purse.Statement(ctx, cl, account, savings, limit)
+}
+
+// visible is an amount in RT, or in JT where five decimals would show nothing of it.
+func visible(a torq.JT) string {
+	text := a.RTGrouped()
+	if a != 0 && strings.Trim(text, "-0. RT") == "" {
+		return a.String()
+	}
+	return text
 }
 
 // kindOfLine names a line's kind, and whether it is posted.

@@ -80,7 +80,7 @@ func Write(dir string, r recording.Result, w *model.World) error {
 		return page.Execute(to, map[string]any{
 			"Run": d, "Pictures": list, "Changed": changed, "Flows": flows,
 			"Supply": rt(w.Supply(), w.P.JTPerRT()), "Utilisation": fmt.Sprintf("%.1f %%", 100*d.Figures["mean_utilisation"]),
-			"Contracts": fmt.Sprintf("%.0f", d.Figures["contracts"]), "Gini": fmt.Sprintf("%.4f", d.Figures["gini"]),
+			"Contracts": grouped(fmt.Sprintf("%.0f", d.Figures["contracts"])), "Gini": fmt.Sprintf("%.4f", d.Figures["gini"]),
 		})
 	})
 }
@@ -137,8 +137,13 @@ func rt(jt, per int64) string {
 	if strings.HasPrefix(whole, "-") {
 		sign, whole = "−", whole[1:]
 	}
+	return sign + grouped(whole) + "." + fraction + " RT"
+}
+
+// grouped parts the digits of a whole number by thousands.
+func grouped(whole string) string {
 	for i := len(whole) - 3; i > 0; i -= 3 {
 		whole = whole[:i] + "," + whole[i:]
 	}
-	return sign + whole + "." + fraction + " RT"
+	return whole
 }

@@ -122,7 +122,9 @@ func TestAMirrorThatIsKilledAndResumedWhileOreFlowsVerifiesAndAForkedOrShrunkLog
 		t.Error("no pull was killed before it was done")
 	}
 	awaitCertificates(t, p, 1)
-	MustPass(t, "verify", p.URL, "--kept", kept)
+	if r := MustPass(t, "verify", p.URL, "--kept", kept); !strings.Contains(r.Out, "root root-1") {
+		t.Errorf("the root that was found is not named:\n%s", r.Out)
+	}
 	MustPass(t, "mirror", p.URL, m)
 	MustPass(t, "verify", m)
 	t.Logf("%d of 12 pulls were killed; %d entries mirrored", kills, keptSize(t, m))
