@@ -173,7 +173,7 @@ func (x *inspection) remedyOfKey(role string) string {
 	case "root":
 		return "Without a root key nothing can be changed any more: make another before then (robotorq charter root), and have this one sign a charter that adds it (robotorq charter next --add-root)."
 	}
-	return fmt.Sprintf("Before then: robotorq charter next --renew %s --data %s, beside the running node, signed with the root key; then stop the node, robotorq charter adopt --data %s, and start it again. What is signed later with this one does not count.", role, x.o.Data, x.o.Data)
+	return fmt.Sprintf("Renew it: robotorq charter next --renew %s --data %s, beside the running node, signed with the root key; then stop the node, robotorq charter adopt --data %s, and start it again. What is signed after its end does not count.", role, x.o.Data, x.o.Data)
 }
 
 func (x *inspection) backups() {

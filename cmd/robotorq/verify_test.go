@@ -96,7 +96,7 @@ func TestAnExportAndAnOreProofVerifyAndTheirChangesDoNot(t *testing.T) {
 	if o := ok(t, "proof", "export", "1", "--data", dir); commandWith(t, o.out, "verify", "-").code != exitOK {
 		t.Error("an export in a pipe does not verify")
 	}
-	fails(t, exitFailed, "is not logged", "proof", "export", "2", "--data", dir)
+	fails(t, exitFailed, "is not minted, or not logged", "proof", "export", "2", "--data", dir)
 	fails(t, exitFailed, "", "proof", "ore", "1", "3600000", "--data", dir)
 }
 
