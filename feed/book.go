@@ -177,49 +177,60 @@ func (b Book) Gaps(ctx context.Context, tx *sql.Tx) (surplus, missing int, err e
 	return surplus, missing, err
 }
 
-// indexAtOnce is how many documents are indexed in one transaction.
+// indexAtOnce is how many documents are read at once to be indexed.
 const indexAtOnce = 1000
 
-// complete indexes the documents of a book that was written before there was an index.
+// complete indexes the documents of a book that was written before there was an index, in
+// one transaction: an index that passes over documents is one that somebody has changed.
 func (b Book) complete(ctx context.Context, db *store.DB) error {
-	for {
-		var seqs []uint64
-		var envs []seal.Envelope
-		err := db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			rows, err := tx.QueryContext(ctx, b.sql("SELECT seq, envelope FROM {documents} WHERE seq > (SELECT coalesce(max(seq), -1) FROM {index}) ORDER BY seq LIMIT ?"), indexAtOnce)
-			if err != nil {
+	var behind bool
+	err := db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, b.sql("SELECT EXISTS (SELECT 1 FROM {documents} WHERE seq > (SELECT coalesce(max(seq), -1) FROM {index}))")).Scan(&behind)
+	})
+	if err != nil || !behind {
+		return err
+	}
+	return db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for more := true; more; {
+			var err error
+			if more, err = b.indexNext(ctx, tx); err != nil {
 				return err
 			}
-			defer rows.Close()
-			for rows.Next() {
-				var seq uint64
-				var raw []byte
-				if err := rows.Scan(&seq, &raw); err != nil {
-					return err
-				}
-				env, err := seal.DecodeEnvelope(raw)
-				if err != nil {
-					return fmt.Errorf("document %d of %s: %w", seq, b.documents(), err)
-				}
-				seqs, envs = append(seqs, seq), append(envs, env)
-			}
-			return rows.Err()
-		})
-		if err != nil || len(seqs) == 0 {
-			return err
 		}
-		err = db.Update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			for i, env := range envs {
-				if err := b.Index(ctx, tx, seqs[i], env); err != nil {
-					return fmt.Errorf("document %d of %s: %w", seqs[i], b.documents(), err)
-				}
-			}
-			return nil
-		})
+		return nil
+	})
+}
+
+// indexNext indexes the next documents and reports whether there were any.
+func (b Book) indexNext(ctx context.Context, tx *sql.Tx) (more bool, err error) {
+	var seqs []uint64
+	var envs []seal.Envelope
+	rows, err := tx.QueryContext(ctx, b.sql("SELECT seq, envelope FROM {documents} WHERE seq > (SELECT coalesce(max(seq), -1) FROM {index}) ORDER BY seq LIMIT ?"), indexAtOnce)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq uint64
+		var raw []byte
+		if err := rows.Scan(&seq, &raw); err != nil {
+			return false, err
+		}
+		env, err := seal.DecodeEnvelope(raw)
 		if err != nil {
-			return err
+			return false, fmt.Errorf("document %d of %s: %w", seq, b.documents(), err)
+		}
+		seqs, envs = append(seqs, seq), append(envs, env)
+	}
+	if err := rows.Err(); err != nil {
+		return false, err
+	}
+	for i, env := range envs {
+		if err := b.Index(ctx, tx, seqs[i], env); err != nil {
+			return false, fmt.Errorf("document %d of %s: %w", seqs[i], b.documents(), err)
 		}
 	}
+	return len(envs) > 0, nil
 }
 
 // people finds enrolments in a book: [proof.People].

@@ -238,8 +238,8 @@ func (s *Station) Submit(ctx context.Context, env seal.Envelope) error {
 		return err
 	}
 	if err := s.admissible(env, uint64(s.Clock.Now().UnixMilli())); err != nil {
-		if coded := (*Error)(nil); errors.As(err, &coded) {
-			return err
+		if coded := (*Error)(nil); errors.As(err, &coded) || store.CodeOf(err) != "" {
+			return err // a store that could not be read refuses nothing
 		}
 		return &Error{Code: CodeRefused, Detail: err.Error()}
 	}

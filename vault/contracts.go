@@ -79,6 +79,9 @@ func (s *Station) Consider(c proof.Contract, registry *proof.Registry, now uint6
 		return err
 	}
 	s.With(func(b *ledger.Book, _ *proof.Registry) {
+		if refused = s.readable(); refused != nil {
+			return
+		}
 		refused = b.CheckProposal(awardOf(number, c), Ratings(registry, c.Robots, now), now)
 	})
 	return refused

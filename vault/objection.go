@@ -16,6 +16,9 @@ import (
 // enrolment, but for a rebinding that still waits or that a former key has objected to.
 // The caller holds mu.
 func (s *Station) keysOf(account string, at uint64) ([]seal.Key, error) {
+	if err := s.readable(); err != nil {
+		return nil, err
+	}
 	role, id, _ := strings.Cut(account, ":")
 	history, err := s.registry.PersonHistory(role, id)
 	return proof.KeysAt(history, at, s.objected), unavailable(err)
@@ -60,6 +63,9 @@ func objects(o *ledger.Order) (enrolments []merkle.Hash) {
 func (s *Station) checkObjections(o *ledger.Order, enrolments []merkle.Hash, now uint64) error {
 	if len(enrolments) == 0 {
 		return nil
+	}
+	if err := s.readable(); err != nil {
+		return err
 	}
 	role, id, _ := strings.Cut(o.From, ":")
 	waits := map[merkle.Hash]bool{}

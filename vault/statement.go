@@ -156,8 +156,7 @@ type standing struct {
 
 func (s *Station) standing(account string) (now standing, err error) {
 	s.With(func(b *ledger.Book, _ *proof.Registry) {
-		if s.away {
-			err = &Error{Code: CodeUnavailable, Detail: "the store does not answer"}
+		if err = s.readable(); err != nil {
 			return
 		}
 		balance, found := balanceOf(b, account)

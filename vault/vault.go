@@ -422,11 +422,25 @@ func (s *Station) transact(ctx context.Context, batch []*job) (refused []error, 
 		return refused, posted, done, nil
 	}
 	if unread := s.load(ctx); unread != nil {
-		s.registry, s.book, s.each, s.away = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0, true
-		s.objections = map[merkle.Hash]bool{}
+		s.leave()
 		err = errors.Join(err, unread)
 	}
 	return nil, nil, false, err
+}
+
+// leave shows nothing until the books can be read again, and what is asked of them is not
+// refused but unavailable. Objections are never taken back: those that were known stay, so
+// that no key counts meanwhile that must not. The caller holds mu.
+func (s *Station) leave() {
+	s.registry, s.book, s.each, s.away = proof.NewRegistry(s.Profile, nil), s.emptyBook(), 0, true
+}
+
+// readable fails while the books could not be read. The caller holds mu.
+func (s *Station) readable() error {
+	if s.away {
+		return &Error{Code: CodeUnavailable, Detail: "the store does not answer"}
+	}
+	return nil
 }
 
 func (s *Station) write(ctx context.Context, batch []*job, now uint64) (refused []error, err error) {

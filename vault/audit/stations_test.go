@@ -12,6 +12,7 @@ import (
 	"robotorq.org/reserve/merkle"
 	"robotorq.org/reserve/proof"
 	"robotorq.org/reserve/proof/prooftest"
+	"robotorq.org/reserve/refinery"
 	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
 	"robotorq.org/reserve/trust"
@@ -83,6 +84,21 @@ func TestDocumentsOfEveryStationAreThoseOfTheLog(t *testing.T) {
 	h, dir := honest(t)
 	stores(t, h, dir, newcomer(t, h, prooftest.Registrar))
 	_, err := run(t, h, dir)
+	must(t, err)
+}
+
+// A refinery that was handed over has left its file behind, which no later version opens; and
+// the index of old books is made by the first start of a version that has one.
+func TestBooksThatNoStartOfThisVersionHasBroughtUpToDateAccuseNobody(t *testing.T) {
+	h, dir := honest(t)
+	diggers, _ := stores(t, h, dir)
+	left, err := store.Open(t.Context(), filepath.Join(dir, "refinery.db"), store.Options{Schemas: refinery.Schemas()})
+	must(t, err)
+	feedtest.Exec(t, left, "DROP TABLE feed_index")
+	feedtest.Exec(t, left, "DELETE FROM store_migration WHERE schema = 'feed' AND number = 2")
+	must(t, left.Close())
+	feedtest.Exec(t, diggers, "DELETE FROM feed_index")
+	_, err = run(t, h, dir)
 	must(t, err)
 }
 
