@@ -225,10 +225,14 @@ type CharterVersion struct {
 
 // CharterChange is one difference between two versions of a charter.
 type CharterChange struct {
-	What string `json:"what" enum:"key_added,key_ended,threshold"`
+	What string `json:"what" enum:"key_added,key_ended,threshold,algorithms"`
 	Key  *Key   `json:"key,omitempty"`
 	From uint64 `json:"from,omitempty" doc:"Of the threshold"`
 	To   uint64 `json:"to,omitempty" doc:"Of the threshold"`
+
+	Role string   `json:"role,omitempty" doc:"Of the algorithms: who signs with them"`
+	Was  []string `json:"was,omitempty" doc:"The algorithms before"`
+	Is   []string `json:"is,omitempty" doc:"The algorithms from this version on"`
 }
 
 // PolicyVersion is one version of the policy and what it changed.

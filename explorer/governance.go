@@ -65,7 +65,7 @@ func charterChanges(before, after *seal.SignedCharter) (list []api.CharterChange
 		return nil
 	}
 	for _, c := range seal.Changes(before.Charter, after.Charter) {
-		shown := api.CharterChange{What: c.What, From: c.From, To: c.To}
+		shown := api.CharterChange{What: c.What, From: c.From, To: c.To, Role: c.Role, Was: c.Was, Is: c.Is}
 		if c.Key != nil {
 			shown.Key = &keysOf([]seal.Key{*c.Key})[0]
 		}

@@ -9,9 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"robotorq.org/reserve/archive"
 	"robotorq.org/reserve/backup"
+	"robotorq.org/reserve/bus"
+	"robotorq.org/reserve/checkpoint"
+	"robotorq.org/reserve/seal"
 	"robotorq.org/reserve/store"
 	"robotorq.org/reserve/vault"
 )
@@ -77,21 +82,25 @@ func (n *Node) vaultBooks(ctx context.Context, o store.Options) (*store.DB, erro
 }
 
 func (n *Node) moveVault(ctx context.Context, path, mark string, gone, unmarked bool, db *store.DB, o store.Options) error {
+	whose, err := originOf(ctx, db)
+	if err != nil {
+		return err
+	}
+	if whose != "" && whose != n.identity.Origin {
+		return fmt.Errorf("the database of --vault-db holds the books of another reserve, %s: name that of %s, or an empty one if it has none", whose, n.identity.Origin)
+	}
 	if gone {
-		var filled bool
-		err := db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM vault_posting)").Scan(&filled)
-		})
+		begun, err := n.hasLog()
 		switch {
 		case err != nil:
 			return err
-		case filled && unmarked:
-			return errors.New("the database of --vault-db holds the books of another reserve: give this one an empty database")
-		case !filled && !unmarked:
+		case whose != "" && unmarked:
+			return fmt.Errorf("the database of --vault-db holds books of %s that this data directory has not moved there: give it an empty database", whose)
+		case whose == "" && begun:
 			return fmt.Errorf("the database of --vault-db is empty, and the vault's books are in another (%s): name that", mark)
 		}
 	} else {
-		if err := copyBook(ctx, path, db, o.Schemas); err != nil {
+		if err := copyBook(ctx, path, db, o.Schemas, lastPosted); err != nil {
 			return err
 		}
 	}
@@ -110,6 +119,50 @@ func (n *Node) moveVault(ctx context.Context, path, mark string, gone, unmarked 
 		}
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// lastPosted is the last posting of books: members' orders leave nothing in an outbox.
+func lastPosted(ctx context.Context, db *store.DB) ([]bus.Mark, error) {
+	return marksOf(ctx, db, "SELECT seq, hash FROM vault_posting ORDER BY seq DESC LIMIT 1")
+}
+
+// originOf is the reserve whose books these are, by the first charter that the vault has
+// learnt; "" when they are empty.
+func originOf(ctx context.Context, db *store.DB) (origin string, err error) {
+	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var raw []byte
+		err := tx.QueryRowContext(ctx, "SELECT envelope FROM feed_logged ORDER BY seq LIMIT 1").Scan(&raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		env, err := seal.DecodeEnvelope(raw)
+		if err != nil {
+			return err
+		}
+		c, err := seal.DecodeCharter(env.Payload)
+		if err == nil {
+			origin = c.Name
+		}
+		return err
+	})
+	return origin, err
+}
+
+// hasLog tells whether the reserve has logged anything.
+func (n *Node) hasLog() (bool, error) {
+	signed, err := archive.OpenLog(os.DirFS(n.path("log"))).Checkpoint()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	text, _, _ := strings.Cut(string(signed), "\n\n")
+	c, err := checkpoint.Parse(text + "\n")
+	return c.Size > 0, err
 }
 
 // enduring runs f again while it ends because a database server does not answer: what was

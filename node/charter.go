@@ -147,7 +147,7 @@ func DraftCharter(ctx context.Context, dir, passphrase string, want NextCharter,
 		return s, err
 	}
 	lock, err := lockFileOf(dir)
-	if err != nil && want.Leaked {
+	if err != nil && (want.Leaked || want.Overlap == 0 && len(want.Renew)+len(want.End) > 0) {
 		return s, &CharterError{Code: CodeCharterInUse, Detail: "stop the reserve first: what it signs with a key from when that ends on counts for nothing", Err: err}
 	}
 	if err == nil {
@@ -236,6 +236,9 @@ func (d *drafting) renew() error {
 		if err := os.MkdirAll(d.path(""), 0o700); err != nil {
 			return err
 		}
+		if err := d.fit(p); err != nil {
+			return err
+		}
 		fresh, err := openKey(d.path(p.file()), d.passphrase, p.name, p.role, true)
 		if err != nil {
 			return err
@@ -259,6 +262,37 @@ func (d *drafting) renew() error {
 		}
 	}
 	return nil
+}
+
+// fit refuses to make a plain key beside an encrypted one, and does away with a new key that
+// has waited beside one that has leaked: whoever copied the one has the other.
+func (d *drafting) fit(p place) error {
+	own := filepath.Join(d.dir, keysDir, p.file())
+	encrypted, err := seal.Encrypted(own)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if encrypted {
+		if _, err := seal.ReadKeyFile(own, d.passphrase); err != nil {
+			return err
+		}
+	}
+	if !d.want.Leaked {
+		return nil
+	}
+	waiting, err := seal.ReadKeyFile(d.path(p.file()), d.passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, k := range waiting.PublicKeys(0) {
+		if slices.ContainsFunc(d.before.Keys, func(known seal.Key) bool { return known.KeyID == k.KeyID }) {
+			return charterErr(CodeCharterDraft, "version %d of the charter is adopted, and its key of %s not yet in its place: start and stop the reserve once, then draft the next", d.before.Version, p.name)
+		}
+	}
+	return archive.RearrangeAtRest(d.dir, func() error { return os.Remove(d.path(p.file())) })
 }
 
 // endAll ends the keys that are chosen, unless they end earlier, and tells how many there are.
@@ -286,7 +320,14 @@ func (d *drafting) end() error {
 
 // goOn tests that every service is left with keys to sign with when the old ones have ended.
 func (d *drafting) goOn() error {
+	away, err := readApart(d.dir)
+	if err != nil {
+		return err
+	}
 	for _, p := range places(d.origin) {
+		if d.want.Leaked && away.has(p.role) {
+			continue // its key lies elsewhere and can only be ended: better stopped than forged
+		}
 		var ids []string
 		for _, k := range d.next.KeysOf(p.role, p.name) {
 			ids = append(ids, k.KeyID)

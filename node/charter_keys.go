@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,13 +79,24 @@ func keepAside(path, aside string) error {
 		return err
 	}
 	err := os.Link(path, aside)
-	if errors.Is(err, fs.ErrExist) && sameDirectory(path, aside) { // a crash came behind the link
+	if errors.Is(err, fs.ErrExist) && same(path, aside) { // a crash came behind the link
 		err = nil
 	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(syncDir(filepath.Dir(aside)), syncDir(filepath.Dir(filepath.Dir(aside))))
+}
+
+// same tells whether two files are one, or copies: a copy of a directory may have made two
+// of one.
+func same(a, b string) bool {
+	if sameDirectory(a, b) {
+		return true
+	}
+	x, err := os.ReadFile(a)
+	y, other := os.ReadFile(b)
+	return err == nil && other == nil && bytes.Equal(x, y)
 }
 
 // clearNext removes the drafts of versions up to one, and keys/next when nothing else is

@@ -183,7 +183,7 @@ func (n *Node) stationBook(ctx context.Context, name string, o store.Options) (*
 	if err != nil || gone {
 		return db, err
 	}
-	if err = copyBook(ctx, path, db, o.Schemas); err == nil {
+	if err = copyBook(ctx, path, db, o.Schemas, lastSent); err == nil {
 		err = os.Remove(path)
 	}
 	if err == nil {
@@ -195,8 +195,9 @@ func (n *Node) stationBook(ctx context.Context, name string, o store.Options) (*
 	return db, nil
 }
 
-// copyBook copies the books in a file into those of a database, unless that was done.
-func copyBook(ctx context.Context, path string, into *store.DB, schemas []store.Schema) error {
+// copyBook copies the books in a file into those of a database, unless that was done: then
+// both must have the same ends.
+func copyBook(ctx context.Context, path string, into *store.DB, schemas []store.Schema, ends func(context.Context, *store.DB) ([]bus.Mark, error)) error {
 	from, err := store.Open(ctx, path, store.Options{Schemas: schemas})
 	if err != nil {
 		return err
@@ -204,9 +205,9 @@ func copyBook(ctx context.Context, path string, into *store.DB, schemas []store.
 	copied, err := from.CopyTo(ctx, into)
 	if err == nil && !copied { // a crash came before the file was removed, or these are other books
 		var here, there []bus.Mark
-		here, err = lastSent(ctx, from)
+		here, err = ends(ctx, from)
 		if err == nil {
-			there, err = lastSent(ctx, into)
+			there, err = ends(ctx, into)
 		}
 		if err == nil && !slices.Equal(here, there) {
 			err = fmt.Errorf("both %s and the database hold books of this station, and not the same: move the one aside that is old", path)
@@ -216,10 +217,14 @@ func copyBook(ctx context.Context, path string, into *store.DB, schemas []store.
 }
 
 // lastSent is the last message of each outbox in a book.
-func lastSent(ctx context.Context, db *store.DB) (marks []bus.Mark, err error) {
+func lastSent(ctx context.Context, db *store.DB) ([]bus.Mark, error) {
+	return marksOf(ctx, db, "SELECT o.seq, o.digest FROM bus_outbox o WHERE o.seq = (SELECT max(seq) FROM bus_outbox l WHERE l.producer = o.producer) ORDER BY o.producer")
+}
+
+func marksOf(ctx context.Context, db *store.DB, query string) (marks []bus.Mark, err error) {
 	err = db.View(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		marks = nil
-		rows, err := tx.QueryContext(ctx, "SELECT o.seq, o.digest FROM bus_outbox o WHERE o.seq = (SELECT max(seq) FROM bus_outbox l WHERE l.producer = o.producer) ORDER BY o.producer")
+		rows, err := tx.QueryContext(ctx, query)
 		if err != nil {
 			return err
 		}

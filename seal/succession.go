@@ -2,6 +2,7 @@ package seal
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"robotorq.org/reserve/strictjson"
@@ -111,17 +112,32 @@ func (s *Succession) Sign(chain *CharterChain, root *Signer) error {
 
 // Change is one difference between two versions of a charter.
 type Change struct {
-	What string `json:"what"` // threshold, key_added, key_ended
+	What string `json:"what"` // threshold, key_added, key_ended, algorithms
 	From uint64 `json:"from,omitempty"`
 	To   uint64 `json:"to,omitempty"`
 	Key  *Key   `json:"key,omitempty"` // as the later version has it
+
+	// Of algorithms: those with which a role signs, before and after.
+	Role string   `json:"role,omitempty"`
+	Was  []string `json:"was,omitempty"`
+	Is   []string `json:"is,omitempty"`
 }
 
-// Changes are the differences of a version from the one before: thresholds, then keys
-// in the order of the later one.
+// Changes are the differences of a version from the one before: threshold, algorithms by
+// role, then keys in the order of the later one.
 func Changes(before, after *Charter) (list []Change) {
 	if before.Threshold != after.Threshold {
 		list = append(list, Change{What: "threshold", From: before.Threshold, To: after.Threshold})
+	}
+	roles := maps.Clone(before.Algorithms)
+	if roles == nil {
+		roles = map[string][]string{}
+	}
+	maps.Copy(roles, after.Algorithms)
+	for _, role := range slices.Sorted(maps.Keys(roles)) {
+		if was, is := before.Required(role), after.Required(role); !slices.Equal(was, is) {
+			list = append(list, Change{What: "algorithms", Role: role, Was: was, Is: is})
+		}
 	}
 	for _, k := range after.Keys {
 		i := slices.IndexFunc(before.Keys, func(was Key) bool { return was.KeyID == k.KeyID })

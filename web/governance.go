@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"robotorq.org/reserve/api"
 )
@@ -182,6 +183,8 @@ func charterChange(c api.CharterChange) template.HTML {
 	switch {
 	case c.What == "threshold":
 		return template.HTML(fmt.Sprintf("A new version takes %d instead of %d root signers.", c.To, c.From))
+	case c.What == "algorithms":
+		return template.HTML(fmt.Sprintf("%s signs with %s instead of %s.", escape(c.Role), escape(strings.Join(c.Is, " and ")), escape(strings.Join(c.Was, " and "))))
 	case c.Key == nil:
 		return template.HTML(escape(c.What))
 	case c.What == "key_added":

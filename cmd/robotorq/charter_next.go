@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"robotorq.org/reserve/merkle"
@@ -182,6 +183,8 @@ func changeText(c seal.Change) string {
 	switch c.What {
 	case "threshold":
 		return fmt.Sprintf("threshold\t%d roots, before %d", c.To, c.From)
+	case "algorithms":
+		return fmt.Sprintf("algorithms\t%s signs with %s, before with %s", c.Role, strings.Join(c.Is, " + "), strings.Join(c.Was, " + "))
 	case "key_added":
 		return fmt.Sprintf("new key\t%s\t%s\t%s\t%s\t%s", c.Key.KeyID, c.Key.Role, c.Key.Name, c.Key.Alg, validity(*c.Key))
 	}
